@@ -1,0 +1,3 @@
+module github.com/meshia/webhook
+
+go 1.25.0
