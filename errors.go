@@ -1,0 +1,88 @@
+package webhook
+
+import "errors"
+
+// Errors of the emitting side. Each is wrapped with what was wrong; test for it with [errors.Is].
+var (
+	// ErrInvalidEvent is the parent of what Emit refuses an event for.
+	ErrInvalidEvent = errors.New("webhook: invalid event")
+	// ErrUnknownEventType says that the dispatcher's registry has no such event type.
+	ErrUnknownEventType = sub(ErrInvalidEvent, "unknown event type")
+	// ErrInvalidData says that the event's data did not marshal, or is not what its type declares.
+	ErrInvalidData = sub(ErrInvalidEvent, "invalid data")
+	// ErrInvalidID says that an event id is not of the form [A-Za-z0-9_-]{1,64}.
+	ErrInvalidID = sub(ErrInvalidEvent, "invalid id")
+	// ErrEventTooLarge says that an event's body is over Config.MaxEventBytes.
+	ErrEventTooLarge = sub(ErrInvalidEvent, "event too large")
+	// ErrConflict says that an event with this id, but another type, session or data, is already stored.
+	ErrConflict = errors.New("webhook: another event with this id exists")
+	// ErrTenantRequired says that Config.RequireTenant is set and the call was not made through Dispatcher.Tenant.
+	ErrTenantRequired = errors.New("webhook: tenant required")
+	// ErrInvalidTenant says that a tenant's id is over 255 bytes or not valid UTF-8.
+	ErrInvalidTenant = errors.New("webhook: invalid tenant")
+	// ErrInvalidEndpoint is the parent of what an endpoint is refused for. All refused fields are joined in one error;
+	// each of them is a *FieldError.
+	ErrInvalidEndpoint = errors.New("webhook: invalid endpoint")
+	// ErrInvalidSecret says that a secret cannot be used: empty, over 256 bytes, or a whsec_ that is not base64 of 24 to 64 bytes.
+	ErrInvalidSecret = errors.New("webhook: invalid secret")
+	// ErrTooManyEndpoints says that the tenant has Config.MaxEndpoints endpoints already.
+	ErrTooManyEndpoints = errors.New("webhook: too many endpoints")
+	// ErrInvalidConfig is the parent of what a constructor refuses its configuration for.
+	ErrInvalidConfig = errors.New("webhook: invalid configuration")
+	// ErrRunning says that this dispatcher's Run is under way already.
+	ErrRunning = errors.New("webhook: dispatcher is already running")
+)
+
+// Errors of stores. A store returns them, wrapped or bare; the dispatcher hands them on.
+var (
+	// ErrNotFound says that the tenant has no such endpoint, event or delivery. What another tenant has is not found either.
+	ErrNotFound = errors.New("webhook: not found")
+	// ErrVersionConflict says that the endpoint was changed since it was read. Read it again and repeat the change.
+	ErrVersionConflict = errors.New("webhook: endpoint was changed meanwhile")
+	// ErrStoreFull says that the store has no room for the event's deliveries. Nothing was stored; try again later.
+	ErrStoreFull = errors.New("webhook: store is full")
+	// ErrInvalidCursor says that a page's cursor was not made by this store.
+	ErrInvalidCursor = errors.New("webhook: invalid cursor")
+)
+
+// Errors of the receiving side.
+var (
+	// ErrNotVerified is the parent of every reason for which a request was not verified. What goes back to the caller
+	// must not depend on which of them it was.
+	ErrNotVerified = errors.New("webhook: not verified")
+	// ErrMissingHeader says that a header of the scheme is missing or empty.
+	ErrMissingHeader = sub(ErrNotVerified, "header missing")
+	// ErrDuplicateHeader says that a header of the scheme came more than once.
+	ErrDuplicateHeader = sub(ErrNotVerified, "header came more than once")
+	// ErrMalformedHeader says that a header of the scheme is not of its form.
+	ErrMalformedHeader = sub(ErrNotVerified, "header malformed")
+	// ErrSignatureMismatch says that the signature was not made over this body with any of the secrets.
+	ErrSignatureMismatch = sub(ErrNotVerified, "signature does not match")
+	// ErrBodyReencoded is an ErrSignatureMismatch where the body is visibly not in the form in which it was sent: something
+	// on the way decoded it and encoded it again. Verify the raw bytes of the request.
+	ErrBodyReencoded = sub(ErrSignatureMismatch, "the body was encoded anew after it was sent")
+	// ErrTimestampTooOld says that the signed timestamp is further back than the tolerance.
+	ErrTimestampTooOld = sub(ErrNotVerified, "timestamp too old")
+	// ErrTimestampTooNew says that the signed timestamp is further ahead than the tolerance.
+	ErrTimestampTooNew = sub(ErrNotVerified, "timestamp too new")
+
+	// ErrBodyConsumed says that something read the request's body before the verifier. It is a mistake in the receiver, not in the request.
+	ErrBodyConsumed = errors.New("webhook: request body was already read")
+	// ErrBodyTooLarge says that the request's body is over the verifier's limit.
+	ErrBodyTooLarge = errors.New("webhook: request body too large")
+	// ErrUnsupportedMedia says that the request's Content-Type is not JSON, or that it has a Content-Encoding.
+	ErrUnsupportedMedia = errors.New("webhook: unsupported content type or encoding")
+	// ErrNotAnEvent says that the verified body is not an event.
+	ErrNotAnEvent = errors.New("webhook: body is not an event")
+)
+
+// subError is a sentinel that is also its parent.
+type subError struct {
+	parent error
+	text   string
+}
+
+func (e *subError) Error() string { return e.parent.Error() + ": " + e.text }
+func (e *subError) Unwrap() error { return e.parent }
+
+func sub(parent error, text string) error { return &subError{parent, text} }

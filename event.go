@@ -1,0 +1,163 @@
+package webhook
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"time"
+	"unicode/utf8"
+
+	"github.com/meshia/webhook/internal/id"
+)
+
+// Event is something that happened, as it goes to every endpoint that subscribed to its type. It is made by
+// [EventType.New], [Registry.Event] or [ParseEvent]; its body is fixed there and is what is stored, signed and sent, byte for byte, on every attempt.
+// An Event must not be modified.
+type Event struct {
+	// ID identifies the event within its tenant: [A-Za-z0-9_-]{1,64}. Receivers see it as the webhook-id header, the same on every attempt.
+	ID string
+	// Type is the event type's name, such as "experiment.completed".
+	Type string
+	// SessionID names the session that the event belongs to. It may be empty.
+	SessionID string
+	// Time is when it happened: UTC, whole seconds.
+	Time time.Time
+	// Body is the whole JSON document {"event","timestamp","session_id","data"}.
+	Body []byte
+	// Metadata is kept with the event and not sent: at most 16 pairs and 4 KiB.
+	Metadata map[string]string
+
+	dataAt int   // where "data" starts in Body, where this process encoded it; 0: unknown
+	err    error // why the event could not be made; Emit returns it
+}
+
+const (
+	maxSessionBytes  = 255
+	maxMetadataPairs = 16
+	maxMetadataBytes = 4 << 10
+)
+
+var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// EventOption sets an optional part of a new event.
+type EventOption func(*Event)
+
+// WithID gives the event an id of the caller's own, of the form [A-Za-z0-9_-]{1,64}: emitting it twice is then the same as emitting it once.
+func WithID(id string) EventOption { return func(e *Event) { e.ID = id } }
+
+// WithTime sets when the event happened; it is cut to whole seconds. Defaults to now.
+func WithTime(t time.Time) EventOption { return func(e *Event) { e.Time = t } }
+
+// WithMetadata keeps pairs with the event that are stored and never sent: at most 16 pairs and 4 KiB in all.
+func WithMetadata(pairs map[string]string) EventOption {
+	return func(e *Event) { e.Metadata = maps.Clone(pairs) }
+}
+
+// newEvent encodes the body around data, which must be valid JSON and is kept byte for byte.
+func newEvent(eventType, sessionID string, data []byte, opts []EventOption) Event {
+	e := Event{Type: eventType, SessionID: sessionID}
+	for _, opt := range opts {
+		opt(&e)
+	}
+	if e.ID == "" {
+		e.ID = id.New("evt_")
+	}
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	e.Time = e.Time.UTC().Truncate(time.Second)
+	if e.err = e.check(); e.err != nil {
+		return e
+	}
+
+	session, _ := json.Marshal(sessionID) // a valid string always marshals
+	b := make([]byte, 0, len(`{"event":"","timestamp":"2006-01-02T15:04:05Z","session_id":,"data":}`)+len(eventType)+len(session)+len(data))
+	b = append(b, `{"event":"`...) // names need no escaping
+	b = append(b, eventType...)
+	b = append(b, `","timestamp":"`...)
+	b = e.Time.AppendFormat(b, time.RFC3339)
+	b = append(b, `","session_id":`...)
+	b = append(b, session...)
+	b = append(b, `,"data":`...)
+	e.dataAt = len(b)
+	b = append(b, data...)
+	e.Body = append(b, '}')
+	return e
+}
+
+func (e *Event) check() error {
+	var errs []error
+	if !idForm.MatchString(e.ID) {
+		errs = append(errs, fmt.Errorf("%w: must match %s", ErrInvalidID, idForm))
+	}
+	if len(e.SessionID) > maxSessionBytes || !utf8.ValidString(e.SessionID) {
+		errs = append(errs, fmt.Errorf("%w: session id must be valid UTF-8 of at most %d bytes", ErrInvalidEvent, maxSessionBytes))
+	}
+	if y := e.Time.Year(); y < 0 || y > 9999 {
+		errs = append(errs, fmt.Errorf("%w: the year of its time is not in 0..9999 (RFC 3339)", ErrInvalidEvent))
+	}
+	size := 0
+	for k, v := range e.Metadata {
+		size += len(k) + len(v)
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			errs = append(errs, fmt.Errorf("%w: metadata is not valid UTF-8", ErrInvalidEvent))
+			break
+		}
+	}
+	if len(e.Metadata) > maxMetadataPairs || size > maxMetadataBytes {
+		errs = append(errs, fmt.Errorf("%w: metadata over %d pairs or %d bytes", ErrInvalidEvent, maxMetadataPairs, maxMetadataBytes))
+	}
+	return errors.Join(errs...)
+}
+
+// Data returns the event's "data" as it stands in the body, or nil if the body has none.
+func (e Event) Data() json.RawMessage {
+	if e.dataAt > 0 {
+		return json.RawMessage(e.Body[e.dataAt : len(e.Body)-1])
+	}
+	var body struct {
+		Data json.RawMessage `json:"data"`
+	}
+	if json.Unmarshal(e.Body, &body) != nil {
+		return nil
+	}
+	return body.Data
+}
+
+// Digest is a SHA-256 over the event's type, session and data, and not over its time: two events with one id are the same event
+// if their digests are equal. Stores keep it, so that the comparison outlives the body.
+func (e Event) Digest() [32]byte {
+	data := e.Data()
+	b := make([]byte, 0, 16+len(e.Type)+len(e.SessionID)+len(data))
+	b = binary.BigEndian.AppendUint64(b, uint64(len(e.Type))) // lengths first: no two triples share their bytes
+	b = append(b, e.Type...)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(e.SessionID)))
+	b = append(b, e.SessionID...)
+	return sha256.Sum256(append(b, data...))
+}
+
+// ParseEvent reads a body as it arrived at a receiver; id is the webhook-id header, which may be empty. It does not verify anything:
+// see [Verifier]. A body that is not an event gives [ErrNotAnEvent].
+func ParseEvent(id string, body []byte) (Event, error) {
+	var in struct {
+		Event     *string    `json:"event"`
+		Timestamp *time.Time `json:"timestamp"`
+		SessionID string     `json:"session_id"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		// The error's text may quote the body, which belongs in no log.
+		return Event{}, fmt.Errorf("%w: not a JSON object of the documented form", ErrNotAnEvent)
+	}
+	switch {
+	case in.Event == nil || !nameForm.MatchString(*in.Event) || len(*in.Event) > maxNameBytes:
+		return Event{}, fmt.Errorf("%w: its \"event\" is not an event type's name", ErrNotAnEvent)
+	case in.Timestamp == nil:
+		return Event{}, fmt.Errorf("%w: it has no \"timestamp\"", ErrNotAnEvent)
+	}
+	return Event{ID: id, Type: *in.Event, SessionID: in.SessionID, Time: in.Timestamp.UTC(), Body: bytes.Clone(body)}, nil
+}

@@ -1,0 +1,142 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+)
+
+// EventType is one kind of event and the type of its data. It is declared once, as a package variable, and shared by the emitting side (New) and the
+// receiving side ([Handle], Decode).
+type EventType[T any] struct {
+	name, description string
+	example           T
+}
+
+const maxNameBytes = 64
+
+var nameForm = regexp.MustCompile(`^[a-z0-9_]+(\.[a-z0-9_]+)*$`)
+
+// NewEventType declares an event type. Its name has the form ^[a-z0-9_]+(\.[a-z0-9_]+)*$, at most 64 bytes; "ping" is reserved.
+// The description and the example are what people see who choose what to subscribe to. NewEventType panics on a malformed name and on an example that
+// does not marshal, as regexp.MustCompile does: both are mistakes in the source.
+func NewEventType[T any](name, description string, example T) EventType[T] {
+	if name == pingName {
+		panic(`webhook: NewEventType: "ping" is reserved`)
+	}
+	return newEventType(name, description, example)
+}
+
+func newEventType[T any](name, description string, example T) EventType[T] {
+	if !nameForm.MatchString(name) || len(name) > maxNameBytes {
+		panic(fmt.Sprintf("webhook: NewEventType: name %q is not of the form %s with at most %d bytes", name, nameForm, maxNameBytes))
+	}
+	if _, err := encode(example); err != nil {
+		panic(fmt.Sprintf("webhook: NewEventType: the example of %q does not marshal: %v", name, err))
+	}
+	return EventType[T]{name, description, example}
+}
+
+// Name is the event type's name, as in the body's "event".
+func (t EventType[T]) Name() string { return t.name }
+
+// Description says in a sentence when the event fires.
+func (t EventType[T]) Description() string { return t.description }
+
+// Example is the example's data as JSON.
+func (t EventType[T]) Example() json.RawMessage {
+	data, _ := encode(t.example) // it marshalled when the type was declared
+	return data
+}
+
+// New makes an event: its id, time and bytes are fixed here. Data that does not marshal makes an event that Emit refuses with [ErrInvalidData].
+func (t EventType[T]) New(sessionID string, data T, opts ...EventOption) Event {
+	raw, err := encode(data)
+	if err != nil {
+		return Event{Type: t.name, SessionID: sessionID, err: fmt.Errorf("%w: %w", ErrInvalidData, err)}
+	}
+	return newEvent(t.name, sessionID, raw, opts)
+}
+
+// Decode reads the data of an event of this type. An event of another type gives [ErrUnknownEventType], data that does not fit [ErrInvalidData].
+func (t EventType[T]) Decode(e Event) (T, error) {
+	var data T
+	if e.Type != t.name {
+		return data, fmt.Errorf("%w: %q is not %q", ErrUnknownEventType, e.Type, t.name)
+	}
+	if err := json.Unmarshal(e.Data(), &data); err != nil {
+		return data, fmt.Errorf("%w: %w", ErrInvalidData, err)
+	}
+	return data, nil
+}
+
+func (t EventType[T]) fits(data json.RawMessage) error {
+	var into T
+	return json.Unmarshal(data, &into)
+}
+
+// encode is json.Marshal without the escaping of <, > and &, which is for HTML: the bytes are read by people too.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
+}
+
+// AnyEventType is an [EventType] of any data. Only EventType implements it.
+type AnyEventType interface {
+	Name() string
+	Description() string
+	Example() json.RawMessage
+	fits(json.RawMessage) error
+}
+
+// Registry is the set of event types that a dispatcher knows. It does not change once it is made.
+type Registry struct {
+	types  []AnyEventType
+	byName map[string]AnyEventType
+}
+
+// NewRegistry makes a registry of these types, kept in this order. To add types to the documented eight:
+//
+//	webhook.NewRegistry(append(webhook.DefaultRegistry().Types(), InvoicePaid)...)
+//
+// It panics if two types have one name.
+func NewRegistry(types ...AnyEventType) *Registry {
+	r := &Registry{types: slices.Clone(types), byName: make(map[string]AnyEventType, len(types))}
+	for _, t := range types {
+		if _, twice := r.byName[t.Name()]; twice {
+			panic(fmt.Sprintf("webhook: NewRegistry: two event types are named %q", t.Name()))
+		}
+		r.byName[t.Name()] = t
+	}
+	return r
+}
+
+// Types returns the registry's event types in the order in which they were given.
+func (r *Registry) Types() []AnyEventType { return slices.Clone(r.types) }
+
+// Lookup returns the event type of this name.
+func (r *Registry) Lookup(name string) (AnyEventType, bool) {
+	t, ok := r.byName[name]
+	return t, ok
+}
+
+// Event is the untyped door, for callers that have a type's name and JSON: data must decode as that type's data and is written into the
+// body byte for byte, with the fields that the type does not know. Errors: [ErrUnknownEventType], [ErrInvalidData], and what Emit refuses an event for.
+func (r *Registry) Event(name, sessionID string, data json.RawMessage, opts ...EventOption) (Event, error) {
+	t, ok := r.byName[name]
+	if !ok {
+		return Event{}, fmt.Errorf("%w: %q", ErrUnknownEventType, name)
+	}
+	if err := t.fits(data); err != nil {
+		return Event{}, fmt.Errorf("%w: %w", ErrInvalidData, err)
+	}
+	e := newEvent(name, sessionID, bytes.TrimSpace(data), opts)
+	return e, e.err
+}

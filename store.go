@@ -1,0 +1,207 @@
+package webhook
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps endpoints, events, deliveries and attempts. Applications choose one and hand it to [NewDispatcher]; its methods are for dispatchers, as those of
+// database/sql/driver are for database/sql. What follows is the contract for authors of stores; package storetest checks each MUST of it.
+//
+// A store MUST be safe for concurrent use, by the dispatchers of one process and, where it is shared, of many.
+// A store MUST start no goroutine that outlives the call that needs it.
+// A call whose context has ended MUST return an error and have changed all or nothing.
+// Every time that is stored or compared MUST come from the store's own clock: the database's where there is one. Callers hand it durations.
+// Every method MUST see and change only what belongs to the tenant that it is given: what another tenant has is not found ([ErrNotFound]), never forbidden.
+// Values MUST be kept exactly: bodies byte for byte, text with any valid UTF-8, times to the millisecond or finer.
+// What a store returns MUST NOT change afterwards, and what it was given MUST NOT be changed by it.
+type Store interface {
+	Queue
+	Endpoints
+	History
+}
+
+// Outbox accepts events. It is a part of its own so that a store can offer one that writes into a transaction of the caller's: see Dispatcher.EmitTo.
+type Outbox interface {
+	// Enqueue stores the events and a delivery for each endpoint that is to get them.
+	//
+	// It MUST store all of the request's events with all of their deliveries, or nothing.
+	// It MUST store every event, also one that no endpoint subscribed to.
+	// An event whose id the tenant has already with an equal Event.Digest MUST change nothing: the first one's time and body stand. With another digest Enqueue MUST return [ErrConflict] and store nothing.
+	// The same MUST hold for two events with one id in one request.
+	// Each new event MUST get exactly one delivery, of KindEvent and due at once, for each endpoint of the tenant that subscribes to it (Endpoint.Subscribes) and whose state Queues.
+	// For an endpoint that subscribes and whose state does not queue, the event MUST be counted in the endpoint's open gap.
+	// A store whose room for pending deliveries is bounded MUST return [ErrStoreFull] and store nothing when the bound is reached.
+	//
+	// A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no other, whatever its state and subscriptions, and MUST lease it to the caller;
+	// the event may be a stored one. It returns [ErrNotFound] if there is no such endpoint.
+	//
+	// A request with a HandOver may be answered with some of its deliveries leased already. A delivery MUST be handed over only if the endpoint is active, has fewer leases than its
+	// Health.Window, is not slow and has nothing due before it; and never more than HandOver.Max of them.
+	Enqueue(ctx context.Context, req EnqueueRequest) (EnqueueResult, error)
+}
+
+// EnqueueRequest is what [Outbox].Enqueue stores.
+type EnqueueRequest struct {
+	Tenant string
+	Events []Event
+	// Direct, if not nil, sends the events to one endpoint.
+	Direct *Direct
+	// HandOver, if not nil, asks for deliveries of the request that may be sent by the caller at once.
+	HandOver *HandOver
+}
+
+// Direct makes deliveries for one named endpoint: a ping, a test, a redelivery.
+type Direct struct {
+	EndpointID   string
+	Kind         DeliveryKind // not KindEvent
+	RedeliveryOf string       // for KindRedelivery
+	Owner        string       // who leases it
+	Term         time.Duration
+}
+
+// HandOver says how many deliveries a dispatcher could send at once, and how long it wants them leased.
+type HandOver struct {
+	Owner string
+	Term  time.Duration
+	Max   int
+}
+
+// EnqueueResult is what came of an [EnqueueRequest].
+type EnqueueResult struct {
+	// Leases are the deliveries that were leased to the caller: all of a Direct request, or those handed over.
+	Leases []Lease
+	// Queued reports whether deliveries were left for Claim.
+	Queued bool
+}
+
+// Queue hands deliveries out and takes their outcomes.
+type Queue interface {
+	Outbox
+
+	// Claim leases deliveries that are due.
+	//
+	// While a lease lasts its delivery MUST NOT be given to anyone else. A lease ends when its outcome is recorded or when its term has run out; its Token MUST be one that the delivery never had before.
+	// The delivery's AttemptCount MUST be raised by one with the lease, and all that is needed to log the attempt as interrupted MUST be stored with it.
+	// Claim MUST hand out only deliveries that are due, whose endpoint is active, or paused with PausedUntil in the past.
+	// The leases of one endpoint, over all owners, MUST NOT be more than its Health.Window (at least 1).
+	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set.
+	// The endpoint that has waited longest since it was last served MUST come first; no backlog of one endpoint may keep another from being served.
+	// Of one endpoint's due deliveries the one that fell due first MUST come first, but first attempts and retries MUST take turns while both are due.
+	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment.
+	//
+	// Before it hands anything out, Claim settles what nobody else will:
+	// A lease whose term has run out MUST be logged as an attempt with AttemptInterrupted and ErrorOwnerLost, started when the lease was given; its delivery MUST fall due at once, or fail with FailInterrupted if its kind is Once or
+	// this was interruption number [MaxInterrupted].
+	// A pending delivery that was created longer than MaxAge ago MUST fail with FailExpired, whatever its endpoint's state; a call may leave some of them to the next call, but MUST NOT hand them out.
+	//
+	// Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a pause ends. It may be earlier.
+	Claim(ctx context.Context, req ClaimRequest) (Claimed, error)
+
+	// Record stores outcomes and answers, for each, whether it was applied.
+	//
+	// An outcome whose Token is not that of the delivery's present lease MUST change nothing and be answered with false; it MUST NOT keep the other outcomes from being applied. A lease whose term has run out is still
+	// present until Claim has settled it.
+	// The attempt's row, the delivery's state and due time, and the endpoint's health MUST be written in one transaction.
+	// OutcomeDelivered MUST make the delivery succeeded, OutcomeFailed failed with its Reason, OutcomeRetry pending and due after Wait.
+	// OutcomeInterrupted MUST do what Claim does for a lease that has run out, but for the row, which is the outcome's, and the due time, which is after Wait.
+	// OutcomeReleased MUST store no attempt, lower AttemptCount by one and make the delivery pending and due after Wait; where the kind is Once it MUST fail with FailCancelled.
+	// A delivery that would be pending but whose endpoint was deleted MUST fail with FailEndpointDeleted.
+	// Judge MUST be called exactly once for an applied outcome, on the health as it is in the transaction, and its result stored; for a deleted endpoint it is not called.
+	// A final state MUST NOT change again.
+	Record(ctx context.Context, outcomes []Outcome) (applied []bool, err error)
+}
+
+// ClaimRequest says what a dispatcher can take.
+type ClaimRequest struct {
+	Owner   string        // names the dispatcher, for people who read the store
+	Term    time.Duration // how long the leases last
+	Max     int           // leases at most
+	MaxSlow int           // leases to slow endpoints at most
+	MaxAge  time.Duration // after which pending deliveries expire; 0: never
+}
+
+// Claimed is what [Queue].Claim found.
+type Claimed struct {
+	Leases []Lease
+	// Next is how long until another call can find something; negative: nothing is waiting for a time to come.
+	Next time.Duration
+}
+
+// Endpoints keeps the tenants' endpoints.
+type Endpoints interface {
+	// CreateEndpoint stores a new endpoint, with Version 1 and the store's time as CreatedAt and Health.Since.
+	//
+	// It MUST return [ErrConflict] if the tenant has, or had, an endpoint with this id, and [ErrTooManyEndpoints] if it has max endpoints already; deleted ones do not count.
+	CreateEndpoint(ctx context.Context, e Endpoint, max int) (Endpoint, error)
+
+	// Endpoint returns one endpoint, or [ErrNotFound]; a deleted one MUST NOT be found.
+	Endpoint(ctx context.Context, tenant, id string) (Endpoint, error)
+
+	// Endpoints returns the tenant's endpoints; the order MUST be that in which they were created.
+	Endpoints(ctx context.Context, tenant string) ([]Endpoint, error)
+
+	// UpdateEndpoint replaces the owner's fields (URL, Events, Description, Secrets) of the endpoint and applies judge, if not nil, to its health, in one transaction.
+	//
+	// If e.Version is not the stored one it MUST change nothing and return [ErrVersionConflict]; otherwise the version MUST grow by one.
+	UpdateEndpoint(ctx context.Context, e Endpoint, judge Judge) (Endpoint, error)
+
+	// JudgeEndpoint applies judge to the endpoint's health and changes nothing else; the version MUST NOT change.
+	JudgeEndpoint(ctx context.Context, tenant, id string, judge Judge) (Endpoint, error)
+
+	// DeleteEndpoint deletes the endpoint.
+	//
+	// Its pending deliveries MUST fail with FailEndpointDeleted; leased ones are settled by Record. Its deliveries and attempts MUST stay readable. Its open gap MUST be closed.
+	DeleteEndpoint(ctx context.Context, tenant, id string) error
+}
+
+// History is the log.
+type History interface {
+	// Event returns a stored event, or [ErrNotFound].
+	Event(ctx context.Context, tenant, id string) (Event, error)
+
+	// Delivery returns a delivery with its attempts in order, or [ErrNotFound].
+	Delivery(ctx context.Context, tenant, id string) (Delivery, error)
+
+	// Deliveries returns a page of the deliveries that match the filter, with their attempts.
+	//
+	// The newest MUST come first: by CreatedAt, then by ID, both falling. A page MUST have at most f.Limit rows.
+	// Following NextCursor MUST visit each delivery that was there at the first page, and still matches, exactly once, whatever is added meanwhile; NextCursor is empty after the last one.
+	// A cursor that the store did not make MUST be answered with [ErrInvalidCursor].
+	Deliveries(ctx context.Context, tenant string, f DeliveryFilter) (DeliveryPage, error)
+
+	// Gaps returns the endpoint's gaps, the newest first; also those of a deleted endpoint.
+	//
+	// A gap MUST open when an endpoint is created in, or judged into, a state that does not queue, and close when it leaves it; a change of the state or its reason among those that do not queue MUST close one and open the next.
+	// A gap that is closed with no event missed MUST NOT be kept.
+	Gaps(ctx context.Context, tenant, endpointID string) ([]Gap, error)
+}
+
+// DeliveryFilter chooses deliveries; the zero value of a field is any.
+type DeliveryFilter struct {
+	EndpointID string
+	EventID    string
+	EventType  string
+	State      DeliveryState
+	Since      time.Time // created at or after
+	Until      time.Time // created before
+	Limit      int       // at most this many on a page: 1 to MaxPage
+	Cursor     string    // DeliveryPage.NextCursor of the page before; empty for the first
+}
+
+// MaxPage is the most that a page of deliveries may hold.
+const MaxPage = 200
+
+// DeliveryPage is a page of deliveries.
+type DeliveryPage struct {
+	Deliveries []Delivery
+	NextCursor string
+}
+
+// Waker is what a store implements whose events may come from other processes: telling the other dispatchers, and hearing from them.
+type Waker interface {
+	// Wake tells the dispatchers of other processes that there may be something to claim.
+	Wake(ctx context.Context) error
+	// Wait returns when a Wake was heard, or ctx ended.
+	Wait(ctx context.Context) error
+}

@@ -1,0 +1,317 @@
+// Package webhook emits webhooks and verifies them.
+//
+// A service declares event types, registers endpoints and emits:
+//
+//	store := webhook.NewMemoryStore(nil)
+//	d, err := webhook.NewDispatcher(store, nil)
+//	go d.Run(ctx) // sends, retries and logs until ctx ends
+//	endpoint, ping, err := d.AddEndpoint(ctx, webhook.Endpoint{URL: "https://example.com/hook", Events: []string{"*"}, Secret: webhook.GenerateSecret()})
+//	err = d.Emit(ctx, webhook.ExperimentCompleted.New("sess_abc123", data))
+//
+// Every endpoint that subscribed to the event's type gets a signed POST, retried with exponential backoff, each attempt in a log.
+//
+// A receiver verifies, in a handler of its own with [Verify] or a [Verifier], or with a whole http.Handler:
+//
+//	v, err := webhook.NewVerifier([]string{secret}, nil)
+//	r := webhook.NewReceiver(v, nil)
+//	webhook.Handle(r, webhook.ExperimentCompleted, func(ctx context.Context, e webhook.Event, data webhook.ExperimentCompletedData) error { ... })
+//
+// What travels is Event → [Delivery] → [Lease] → [Attempt] → [Outcome]: an event is matched with endpoints into deliveries, the dispatcher leases a
+// delivery from its [Store], makes an attempt at it, and records what came of it.
+package webhook
+
+import (
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Version is the version of the library; requests carry it as User-Agent: Meshia-Webhook/<version>.
+const Version = "0.1.0"
+
+// Endpoint is where a tenant wants events to go. The fields up to Secret are its owner's and change through the dispatcher only; the
+// rest is filled in by the dispatcher and the store.
+type Endpoint struct {
+	// ID is made by AddEndpoint if it is empty: [A-Za-z0-9_-]{1,64}.
+	ID string
+	// Tenant owns the endpoint. It is set by the dispatcher, to the tenant of the view that the call was made through.
+	Tenant string
+	// URL receives the POST requests. It must be https, without user information and fragment, at most 2048 bytes.
+	URL string
+	// Events are the names of the event types that it subscribes to, or ["*"] for all, those added later included. It must not be empty.
+	Events []string
+	// Description is free text of at most 1 KiB.
+	Description string
+	// Secret signs the requests: typed by the endpoint's owner, or made by [GenerateSecret]. It may be empty: requests are then not signed.
+	// It is read when the endpoint is added and never filled in on a read: see Dispatcher.RevealSecret.
+	Secret Secret
+
+	// Secrets are the secrets as they are stored, the oldest first: none, one, or two during a rotation.
+	Secrets []StoredSecret
+	// Health is what the dispatchers know of the endpoint. Only they change it.
+	Health Health
+	// Version grows with each change of the endpoint's own fields.
+	Version int64
+	// CreatedAt is the store's time.
+	CreatedAt time.Time
+}
+
+// AllEvents subscribes to every event type.
+const AllEvents = "*"
+
+// Subscribes reports whether the endpoint wants events of this type.
+func (e *Endpoint) Subscribes(eventType string) bool {
+	return slices.Contains(e.Events, eventType) || slices.Contains(e.Events, AllEvents)
+}
+
+// StoredSecret is a secret as stores hold it.
+type StoredSecret struct {
+	// ID names the secret in the log of attempts: random, so that it tells nothing of the secret.
+	ID string
+	// Sealed is the secret as the dispatcher sealed it. Stores keep it as it is.
+	Sealed []byte
+	// CreatedAt is when the secret was set.
+	CreatedAt time.Time
+	// ExpiresAt is when the secret stops signing; zero: it does not.
+	ExpiresAt time.Time
+}
+
+// EndpointState says whether an endpoint receives events.
+type EndpointState string
+
+const (
+	// EndpointPending: no ping has been answered with 2xx yet. Events are not queued for it.
+	EndpointPending EndpointState = "pending"
+	// EndpointActive: it receives events.
+	EndpointActive EndpointState = "active"
+	// EndpointPaused: events are queued for it and wait.
+	EndpointPaused EndpointState = "paused"
+	// EndpointDisabled: events are not queued for it; those queued before wait.
+	EndpointDisabled EndpointState = "disabled"
+)
+
+// Queues reports whether events that are accepted in this state are queued for the endpoint. If not, they are counted in a [Gap].
+func (s EndpointState) Queues() bool { return s == EndpointActive || s == EndpointPaused }
+
+// StateReason says why an endpoint is disabled or paused.
+type StateReason string
+
+const (
+	ReasonByUser StateReason = "by_user"  // SetEnabled(false)
+	ReasonGone   StateReason = "410_gone" // it answered 410 Gone
+)
+
+// Health is an endpoint's state and what decides how it is served. It is changed by a [Judge] only.
+type Health struct {
+	State  EndpointState
+	Reason StateReason // empty where the state explains itself
+	Since  time.Time   // when State was entered
+
+	// Window is how many deliveries may be in flight to the endpoint at once, over all processes. 0 counts as 1.
+	Window int
+	// Slow marks an endpoint whose last attempt failed or took long. All slow endpoints together get a bounded share of a process's slots.
+	Slow bool
+	// PausedUntil: while State is EndpointPaused, nothing is claimed for it before this time.
+	PausedUntil time.Time
+	// Failures counts failed attempts in a row; FailingSince is the time of the first of them.
+	Failures     int
+	FailingSince time.Time
+	// LastSuccess is when it last answered 2xx.
+	LastSuccess time.Time
+	// AcceptedSecret is the StoredSecret.ID that signed X-Meshia-Signature when it last answered 2xx.
+	AcceptedSecret string
+}
+
+// Judge is a pure function from an endpoint's health to what it becomes. now is the store's time. A store calls it in the transaction that it is part of, with the
+// health as it is there, so that judgements from several processes follow each other and none is lost.
+type Judge func(h Health, now time.Time) Health
+
+// Delivery is one event on its way to one endpoint.
+type Delivery struct {
+	ID         string // made by the store: dlv_…, unguessable, sorting roughly by creation
+	Tenant     string
+	EventID    string
+	EventType  string
+	EndpointID string
+	Kind       DeliveryKind
+
+	State DeliveryState
+	// Reason says why State is DeliveryFailed; empty otherwise.
+	Reason FailReason
+	// CreatedAt is when it was enqueued; all times of a delivery are the store's.
+	CreatedAt time.Time
+	// NextAttemptAt is when it falls due. Zero unless State is DeliveryPending.
+	NextAttemptAt time.Time
+	// FinishedAt is when it succeeded or failed. Zero before.
+	FinishedAt time.Time
+	// AttemptCount is the number of the last attempt: 1 for the first.
+	AttemptCount int
+	// Interrupted is how many of the attempts were interrupted; they do not use up the retries.
+	Interrupted int
+	// RedeliveryOf is the delivery that a KindRedelivery repeats.
+	RedeliveryOf string
+	// Attempts are the attempts made so far, in order. Reads of single deliveries and lists fill it in; in a Lease it is nil.
+	Attempts []Attempt
+}
+
+// DeliveryKind says what a delivery was made for.
+type DeliveryKind string
+
+const (
+	KindEvent      DeliveryKind = "event"      // an emitted event that the endpoint subscribed to
+	KindPing       DeliveryKind = "ping"       // one attempt: does the endpoint answer?
+	KindTest       DeliveryKind = "test"       // one attempt, sent by hand
+	KindRedelivery DeliveryKind = "redelivery" // the event of an earlier delivery again, with attempts of its own
+)
+
+// Once reports whether a delivery of this kind has one attempt and no retries.
+func (k DeliveryKind) Once() bool { return k == KindPing || k == KindTest }
+
+// DeliveryState is where a delivery stands. Succeeded and failed are final.
+type DeliveryState string
+
+const (
+	DeliveryPending   DeliveryState = "pending"   // waits for its next attempt
+	DeliveryLeased    DeliveryState = "leased"    // an attempt is under way
+	DeliverySucceeded DeliveryState = "succeeded" // a 2xx was seen
+	DeliveryFailed    DeliveryState = "failed"    // given up, for the reason in Reason
+)
+
+// Final reports whether the state never changes again.
+func (s DeliveryState) Final() bool { return s == DeliverySucceeded || s == DeliveryFailed }
+
+// FailReason says why a delivery failed.
+type FailReason string
+
+const (
+	FailExhausted       FailReason = "exhausted"        // every attempt failed
+	FailGone            FailReason = "gone"             // the endpoint answered 410 Gone
+	FailExpired         FailReason = "expired"          // older than Config.MaxAge
+	FailEndpointDeleted FailReason = "endpoint_deleted" // its endpoint was deleted while it waited
+	FailInterrupted     FailReason = "interrupted"      // MaxInterrupted attempts were interrupted, or the only one was
+	FailCancelled       FailReason = "cancelled"        // the caller of a ping or test gave up before it was answered
+)
+
+// MaxInterrupted is how many attempts of one delivery may be interrupted before it fails with FailInterrupted: whatever ends its process
+// every time must not do so for ever.
+const MaxInterrupted = 10
+
+// Attempt is one request to an endpoint, as it is logged.
+type Attempt struct {
+	Number    int       // 1, 2, 3 ... within the delivery, without gaps
+	StartedAt time.Time // when it was sent; for an interrupted one whose process died, when it was claimed
+	Result    AttemptResult
+	Error     ErrorClass // empty if delivered
+	Detail    string     // the error in words that its endpoint's owner may read; at most 256 bytes
+	Status    int        // the response's status; 0 if there was none
+
+	Latency time.Duration // from the start until the response was read, or the attempt failed
+	Phases  Phases
+	// RemoteAddr is the address that answered, as ip:port. Empty if no connection was made.
+	RemoteAddr string
+
+	RequestHeader  http.Header // as sent, without the signatures; the body is the event's
+	ResponseHeader http.Header
+	ResponseBody   []byte // at most Config.MaxResponseBytes, cut between runes
+	Truncated      bool   // the response's body was longer than what is kept
+
+	// SecretID names the secret that signed X-Meshia-Signature. Empty if the request was not signed.
+	SecretID string
+}
+
+// Phases says where an attempt's time went (see net/http/httptrace). A phase that did not happen is 0: none but FirstByte do on a connection that was kept.
+type Phases struct {
+	DNS       time.Duration // looking up the host
+	Connect   time.Duration // the TCP handshake
+	TLS       time.Duration // the TLS handshake
+	FirstByte time.Duration // from having the connection to the first byte of the response
+	Reused    bool          // the connection was kept from an earlier attempt
+}
+
+// AttemptResult is what came of an attempt.
+type AttemptResult string
+
+const (
+	AttemptDelivered   AttemptResult = "delivered"   // 2xx
+	AttemptFailed      AttemptResult = "failed"      // anything else that the endpoint or the network did
+	AttemptInterrupted AttemptResult = "interrupted" // cut off by this side: its process died or was stopped. It may have arrived
+)
+
+// ErrorClass says in one word what went wrong. The set is closed; new classes come with a new minor version.
+type ErrorClass string
+
+const (
+	ErrorStatus    ErrorClass = "status"    // a response that is neither 2xx nor a redirect
+	ErrorRedirect  ErrorClass = "redirect"  // a 3xx; redirects are never followed
+	ErrorTimeout   ErrorClass = "timeout"   // the whole exchange took longer than allowed
+	ErrorDNS       ErrorClass = "dns"       // the host has no address, or the look-up failed
+	ErrorBlocked   ErrorClass = "blocked"   // the address is not one that requests may go to
+	ErrorRefused   ErrorClass = "refused"   // the host refused the connection
+	ErrorTLS       ErrorClass = "tls"       // the handshake failed: certificate, name, version
+	ErrorReset     ErrorClass = "reset"     // the connection was cut before a response came
+	ErrorProtocol  ErrorClass = "protocol"  // what came back is not an HTTP response, or its header is too large
+	ErrorNetwork   ErrorClass = "network"   // any other failure of the network: no route, no free port
+	ErrorStopped   ErrorClass = "stopped"   // interrupted: the dispatcher was stopped and the drain time was over
+	ErrorOwnerLost ErrorClass = "lost"      // interrupted: the process that made the attempt died or did not report back
+	ErrorCancelled ErrorClass = "cancelled" // interrupted: the caller of a ping or test gave up
+)
+
+// Gap counts the events that an endpoint subscribed to and did not get queued, for one reason and one stretch of time.
+type Gap struct {
+	EndpointID string
+	Reason     GapReason
+	From       time.Time // when the endpoint stopped receiving; the store's time
+	To         time.Time // when it received again; zero while the gap is open
+	Count      int64     // how many events it missed
+}
+
+// GapReason says why an endpoint missed events.
+type GapReason string
+
+const (
+	GapPending  GapReason = "pending"  // no ping had been answered yet
+	GapDisabled GapReason = "disabled" // it was disabled
+)
+
+// Lease is the right, and the duty, to make one attempt at a delivery: to send by itself within Term and to record the outcome. It carries all that sending
+// needs.
+type Lease struct {
+	Delivery Delivery // State is DeliveryLeased, AttemptCount the number of this attempt
+	Event    Event
+	Endpoint *Endpoint // as it was when the lease was given; shared, must not be modified
+	Token    string    // names this lease among all that the delivery ever had
+	// StartedAt is when the lease was given, by the store's clock.
+	StartedAt time.Time
+	// Term is how long it lasts, counted from when the call that gave it was made.
+	Term time.Duration
+	// LastSecret is Attempt.SecretID of the delivery's last attempt that was recorded.
+	LastSecret string
+}
+
+// Outcome is what came of a lease.
+type Outcome struct {
+	Tenant     string
+	DeliveryID string
+	EndpointID string
+	Token      string
+	Kind       OutcomeKind
+	// Attempt is the row to log. Its Number is the lease's. A released lease has none.
+	Attempt Attempt
+	// Wait is how long until the delivery falls due again, from the store's now, where Kind leaves it pending.
+	Wait time.Duration
+	// Reason is set where Kind is OutcomeFailed.
+	Reason FailReason
+	// Judge, if not nil, is applied to the endpoint's health.
+	Judge Judge
+}
+
+// OutcomeKind says what becomes of the delivery.
+type OutcomeKind string
+
+const (
+	OutcomeDelivered   OutcomeKind = "delivered"   // succeeded
+	OutcomeRetry       OutcomeKind = "retry"       // pending again after Wait
+	OutcomeFailed      OutcomeKind = "failed"      // failed for Reason
+	OutcomeInterrupted OutcomeKind = "interrupted" // cut off by this side: pending again after Wait, or failed where it has one attempt only or MaxInterrupted is reached
+	OutcomeReleased    OutcomeKind = "released"    // never dialled: pending again after Wait, and the attempt's number is given back
+)
