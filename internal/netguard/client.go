@@ -1,0 +1,155 @@
+package netguard
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// TransportConfig holds what an operator may want of the transport beside the guard. A nil
+// TransportConfig means the defaults.
+type TransportConfig struct {
+	// RootCAs verifies the receivers' certificates, for example a private CA beside the public ones.
+	// Defaults to the system's pool.
+	RootCAs *x509.CertPool
+	// ClientCertificates are offered to the receivers that ask for one, for mutual TLS. Defaults to none.
+	ClientCertificates []tls.Certificate
+	// EgressProxy sends every request through this proxy: http, https, socks5 or socks5h, with userinfo if
+	// it wants credentials.
+	//
+	// THE GUARD THEN NO LONGER SEES WHERE REQUESTS GO. All that is dialled is the proxy, and that without
+	// being judged, since a proxy commonly lives on a private address and a port of its own. The proxy looks
+	// the names up and connects, so the proxy has to refuse private, loopback, link-local and metadata
+	// addresses; a proxy that does not makes every tenant a guest of its network. CheckURL keeps judging
+	// what tenants register, which is text only. Config.DenyPrefixes, AllowPrefixes and NAT64Prefixes have
+	// no say in what the proxy dials.
+	//
+	// Defaults to none. Proxies named by the environment (HTTP_PROXY, HTTPS_PROXY) are never used.
+	EgressProxy *url.URL
+	// Resolver looks up host names. Defaults to net.DefaultResolver.
+	Resolver *net.Resolver
+}
+
+// Transport makes an HTTP transport whose every connection is judged by g when it is dialled, with HTTP/1.1
+// and HTTP/2. Reusing a connection is as safe as dialling it was: the pool keeps connections by host and
+// port, and each of them was judged.
+//
+// Limits: 5 s to connect and 5 s for the TLS handshake (TLS 1.2 at least), 64 KiB of response headers, 64 KiB
+// received ahead of the reader on an HTTP/2 stream, 30 s idle, 512 idle connections, 128 to one host. There is
+// no limit to the connections of one host, as callers bound that better than a queue here would, and no
+// limit to the exchange as a whole: give each request a context with a deadline, read its body under that
+// context and up to a limit, and close it. Responses are not decompressed, so a small one stays small.
+func (g *Guard) Transport(cfg *TransportConfig) (*http.Transport, error) {
+	var c TransportConfig
+	if cfg != nil {
+		c = *cfg
+	}
+	return newTransport(g.dialer(c.Resolver), c)
+}
+
+// dialer has the guard between the look-up and the connection.
+func (g *Guard) dialer(r *net.Resolver) *net.Dialer {
+	return &net.Dialer{
+		Timeout:        5 * time.Second,
+		KeepAlive:      30 * time.Second,
+		Resolver:       r,
+		ControlContext: g.Control,
+	}
+}
+
+func newTransport(dialer *net.Dialer, c TransportConfig) (*http.Transport, error) {
+	// A transport of our own rather than a clone of the default one, which obeys HTTP_PROXY: behind a proxy
+	// the guard would see the proxy's address and no other.
+	tr := &http.Transport{
+		Proxy:                  nil,
+		DialContext:            dialer.DialContext,
+		ForceAttemptHTTP2:      true, // a DialContext of one's own switches HTTP/2 off otherwise
+		TLSHandshakeTimeout:    5 * time.Second,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.RootCAs, Certificates: slices.Clone(c.ClientCertificates)},
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 64 << 10,
+		MaxIdleConns:           512,
+		MaxIdleConnsPerHost:    128,
+		MaxConnsPerHost:        0, // tenants that share a host would starve each other
+		IdleConnTimeout:        30 * time.Second,
+		ExpectContinueTimeout:  0,
+		HTTP2: &http.HTTP2Config{
+			// The default lets a receiver fill 4 MiB per request before anybody reads.
+			MaxReceiveBufferPerStream:     64 << 10,
+			MaxReceiveBufferPerConnection: 1 << 20,
+			// A connection whose peer vanished would otherwise fail one request after the other until the
+			// kernel gives it up, many minutes later: retries would all hit it.
+			SendPingTimeout: 10 * time.Second,
+			PingTimeout:     5 * time.Second,
+		},
+	}
+	if c.EgressProxy != nil {
+		proxy := *c.EgressProxy
+		if !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, proxy.Scheme) || proxy.Hostname() == "" {
+			return nil, errors.New("netguard: EgressProxy must be an absolute URL with scheme http, https, socks5 or socks5h and a host")
+		}
+		// ProxyURL holds for every request, so that this dialer never meets a target.
+		tr.Proxy = http.ProxyURL(&proxy)
+		direct := *dialer
+		direct.ControlContext = nil
+		tr.DialContext = direct.DialContext
+	}
+	return tr, nil
+}
+
+// Client makes a client that turns one Do into at most one request: it follows no redirect, keeps no
+// cookies, and takes from net/http the means to send a request again by itself.
+//
+// A redirect comes back as the response that it is, whatever its Location. Following it would hand
+// signature and body to a host that nobody registered; net/http keeps every header but the well-known
+// credentials when it follows.
+//
+// net/http re-sends a request on its own in three cases. (1) HTTP/1: a reused connection broke after the
+// request was written, and the request is deemed replayable, which a POST is once it has a header
+// Idempotency-Key or X-Idempotency-Key. (2) HTTP/1: a reused connection broke before anything was written.
+// (3) HTTP/2: the peer refused the stream (REFUSED_STREAM, PROTOCOL_ERROR, GOAWAY), up to six times with
+// waits between. Each of them needs Request.GetBody, or a request without a body, to send the body again,
+// and http.NewRequest fills GetBody in for the usual readers. Client removes it, so every request that has a body is sent once: what would
+// have been re-sent is an error instead, for the caller to record and retry. CheckHeader refuses the two headers. A
+// caller that goes around Client has to set GetBody to nil itself.
+//
+// The client's errors are [*url.Error], whose text holds the whole URL, often around a net.OpError, whose text
+// holds the address. Unwrap them before showing or logging them.
+func Client(rt http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport:     once{rt},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// once sends a request one time.
+type once struct{ rt http.RoundTripper }
+
+func (o once) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.GetBody != nil {
+		shallow := *req // a RoundTripper must not change its request
+		req = &shallow
+		req.GetBody = nil
+	}
+	resp, err := o.rt.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	// http.Client reads Location before it asks CheckRedirect, and throws the response away if it is malformed.
+	if _, err := resp.Location(); err != nil {
+		resp.Header.Del("Location")
+	}
+	return resp, nil
+}
+
+// CloseIdleConnections is what http.Client.CloseIdleConnections looks for.
+func (o once) CloseIdleConnections() {
+	if c, ok := o.rt.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
