@@ -19,14 +19,12 @@ func deny(prefix, why string) denial {
 
 // denied4 lists the IPv4 ranges that are not the public Internet: the entries of the IANA IPv4
 // Special-Purpose Address Registry (https://www.iana.org/assignments/iana-ipv4-special-registry), globally
-// reachable or not, multicast and reserved space from the IANA IPv4 Address Space Registry, and one public
-// address that a cloud platform answers to from inside.
+// reachable or not, and multicast and reserved space from the IANA IPv4 Address Space Registry.
 var denied4 = []denial{
 	deny("0.0.0.0/8", `"this network" (RFC 791)`), // 0.0.0.0 reaches the local host on Linux
 	deny("10.0.0.0/8", "private use (RFC 1918)"),
 	deny("100.64.0.0/10", "shared address space (RFC 6598)"),
 	deny("127.0.0.0/8", "loopback (RFC 1122)"),
-	deny("168.63.129.16/32", "Azure platform address"),
 	deny("169.254.0.0/16", "link local (RFC 3927)"),
 	deny("172.16.0.0/12", "private use (RFC 1918)"),
 	deny("192.0.0.0/24", "IETF protocol assignments (RFC 6890)"),
@@ -60,13 +58,14 @@ var denied6 = []denial{
 }
 
 // metadata lists the addresses at which cloud platforms hand out credentials and machine configuration.
-// The tables above cover them already; they stand here because a wide AllowPrefixes must not open them.
+// All but that of Azure are in special ranges anyway; they stand here because a wide AllowPrefixes must not
+// open them.
 var metadata = []netip.Addr{
 	netip.MustParseAddr("169.254.169.254"),    // AWS, GCP, Azure, OCI, DigitalOcean, OpenStack and more
 	netip.MustParseAddr("169.254.170.2"),      // AWS ECS task credentials
 	netip.MustParseAddr("169.254.170.23"),     // AWS EKS Pod Identity
 	netip.MustParseAddr("169.254.42.42"),      // Scaleway
-	netip.MustParseAddr("168.63.129.16"),      // Azure WireServer
+	netip.MustParseAddr("168.63.129.16"),      // Azure WireServer: a public address that the host answers
 	netip.MustParseAddr("100.100.100.200"),    // Alibaba Cloud
 	netip.MustParseAddr("192.0.0.192"),        // Oracle Cloud, classic
 	netip.MustParseAddr("fd00:ec2::254"),      // AWS
