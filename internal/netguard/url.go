@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // MaxURLLength is the longest URL that CheckURL accepts, in bytes, before and after it is made canonical.
@@ -98,10 +99,8 @@ func checkCharacters(raw string) error {
 	if len(raw) > MaxURLLength {
 		return tooLong
 	}
-	for i := range len(raw) {
-		if c := raw[i]; c <= ' ' || c == 0x7f || c == '\\' {
-			return badURL("url", "character", "URL must not contain spaces, control characters or backslashes")
-		}
+	if !utf8.ValidString(raw) || strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }) {
+		return badURL("url", "character", "URL must not contain spaces, control characters or backslashes")
 	}
 	return nil
 }

@@ -91,7 +91,7 @@ func TestCheckURLNamesTheFault(t *testing.T) {
 		{"https://" + longHost(254) + "/", "host", "host"},
 		{"https://evil.c℀.example.com/", "host", "host"}, // U+2100 maps to "a/c"
 		{"https://\u202eexample.com/", "host", "host"},
-		{"https://\xff.example.com/", "host", "host"},
+		{"https://\xff.example.com/", "url", "character"},
 		{"https://ex%61mple.com/", "host", "host_encoding"},
 		{"https://b%C3%BCcher.example/", "host", "host_encoding"},
 		{"https://[fe80::1%25eth0]/", "host", "host_encoding"},
