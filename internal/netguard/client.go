@@ -84,7 +84,7 @@ func newTransport(dialer *net.Dialer, c TransportConfig) (*http.Transport, error
 			MaxReceiveBufferPerConnection: 1 << 20,
 			// A connection whose peer vanished would otherwise fail one request after the other until the
 			// kernel gives it up, many minutes later: retries would all hit it.
-			SendPingTimeout: 10 * time.Second,
+			SendPingTimeout: 5 * time.Second,
 			PingTimeout:     5 * time.Second,
 		},
 	}

@@ -8,6 +8,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -134,7 +136,7 @@ var certificate = sync.OnceValues(func() (tls.Certificate, *x509.CertPool) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), DNSNames: []string{"*.attacker.test", "example.com"},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		NotBefore:   time.Unix(0, 0), NotAfter: time.Now().Add(24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
@@ -151,6 +153,9 @@ var certificate = sync.OnceValues(func() (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool
 })
 
+// quiet keeps the handshakes that fail on purpose out of the tests' output.
+var quiet = log.New(io.Discard, "", 0)
+
 // newServer starts a TLS server that stands for the public receivers of the tests.
 func newServer(t *testing.T, h http.HandlerFunc, protocols ...string) *httptest.Server {
 	t.Helper()
@@ -158,6 +163,7 @@ func newServer(t *testing.T, h http.HandlerFunc, protocols ...string) *httptest.
 	s := httptest.NewUnstartedServer(h)
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	s.EnableHTTP2 = !slices.Equal(protocols, []string{"http/1.1"})
+	s.Config.ErrorLog = quiet
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s
