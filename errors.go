@@ -52,6 +52,9 @@ var (
 	ErrNotVerified = errors.New("webhook: not verified")
 	// ErrMissingHeader says that a header of the scheme is missing or empty.
 	ErrMissingHeader = sub(ErrNotVerified, "header missing")
+	// ErrOtherScheme is an ErrMissingHeader where the request is signed, but with another scheme than the verifier's. A valid signature of
+	// another scheme is never accepted instead.
+	ErrOtherScheme = sub(ErrMissingHeader, "signed with another scheme")
 	// ErrDuplicateHeader says that a header of the scheme came more than once.
 	ErrDuplicateHeader = sub(ErrNotVerified, "header came more than once")
 	// ErrMalformedHeader says that a header of the scheme is not of its form.

@@ -1,0 +1,191 @@
+package webhook
+
+import (
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Deduper lets a [Receiver] handle each event once, though it may come more than once: after a lost answer, a redelivery, or two attempts at the same time. A run of a
+// handler begins with Begin and ends with Done or Abort. An event whose handler failed is forgotten, so that the next attempt is handled.
+//
+// The context that Begin returns is the one that the handler gets, and the one that Done and Abort are called with, without its cancellation. A Deduper
+// in a database puts its transaction there: the handler writes in it, Done commits, Abort rolls back, and the event's mark and its effect are one.
+//
+// Implementations must be safe for concurrent use. Keys are visible ASCII of at most 193 bytes. They are unique among the events of one sender: receivers for
+// different senders need Dedupers of their own, or ones that keep the keys apart.
+type Deduper interface {
+	// Begin claims a key, for no longer than a lease: a process that died must not block the event for ever. Only with DedupeBegun is there anything to end.
+	Begin(ctx context.Context, key string) (context.Context, DedupeState, error)
+	// Done says that the event was handled, and remembers its key. An error makes the receiver answer 500 and call Abort.
+	Done(ctx context.Context, key string) error
+	// Abort gives the key back. It must not touch a claim that another run has taken since.
+	Abort(ctx context.Context, key string) error
+}
+
+// DedupeState is what [Deduper].Begin found.
+type DedupeState int
+
+const (
+	DedupeBegun   DedupeState = iota + 1 // the key is claimed: handle the event
+	DedupeRunning                        // another run has it
+	DedupeDone                           // it was handled
+)
+
+// NoDedupe is a [Deduper] that remembers nothing, for handlers that may run twice for one event, also at the same time.
+type NoDedupe struct{}
+
+// Begin lets every run begin.
+func (NoDedupe) Begin(ctx context.Context, _ string) (context.Context, DedupeState, error) {
+	return ctx, DedupeBegun, nil
+}
+
+// Done does nothing.
+func (NoDedupe) Done(context.Context, string) error { return nil }
+
+// Abort does nothing.
+func (NoDedupe) Abort(context.Context, string) error { return nil }
+
+// MemoryDeduperConfig configures [NewMemoryDeduper].
+type MemoryDeduperConfig struct {
+	// TTL is how long an event that was handled is remembered. Defaults to 24 hours.
+	TTL time.Duration
+	// MaxEntries is how many events are remembered; beyond that the oldest are forgotten. Defaults to 100 000, which take about 15 MB.
+	MaxEntries int
+	// Lease is how long a handler may run before another attempt at its event may begin. Senders wait less for an answer. Defaults to 1 minute.
+	Lease time.Duration
+}
+
+// MemoryDeduper is a [Deduper] in the memory of one process: what it knows ends with the process, and other processes do not know it.
+type MemoryDeduper struct {
+	ttl, lease time.Duration
+	maxEntries int
+
+	mu      sync.Mutex
+	entries map[[sha256.Size]byte]*dedupeEntry
+	done    list.List // of the keys of entries that are done, the oldest first
+	runs    uint64
+}
+
+// dedupeEntry is known by the key's hash: its size does not depend on what a sender put into an id.
+type dedupeEntry struct {
+	run   uint64    // the run that has it; 0: done
+	until time.Time // when the lease ends, or when it is forgotten
+}
+
+// NewMemoryDeduper makes a MemoryDeduper. A nil config is all defaults, and so is a field that is not positive.
+func NewMemoryDeduper(cfg *MemoryDeduperConfig) *MemoryDeduper {
+	d := &MemoryDeduper{ttl: 24 * time.Hour, maxEntries: 100_000, lease: time.Minute, entries: make(map[[sha256.Size]byte]*dedupeEntry)}
+	if cfg == nil {
+		return d
+	}
+	if cfg.TTL > 0 {
+		d.ttl = cfg.TTL
+	}
+	if cfg.MaxEntries > 0 {
+		d.maxEntries = cfg.MaxEntries
+	}
+	if cfg.Lease > 0 {
+		d.lease = cfg.Lease
+	}
+	return d
+}
+
+type dedupeRunKey struct{}
+
+// Begin claims a key.
+func (d *MemoryDeduper) Begin(ctx context.Context, key string) (context.Context, DedupeState, error) {
+	sum := sha256.Sum256([]byte(key))
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	d.forget(now)
+	entry := d.entries[sum]
+	switch {
+	case entry == nil:
+		if !d.makeRoom(now) {
+			return ctx, 0, errors.New("webhook: too many events are being handled at once")
+		}
+		entry = &dedupeEntry{}
+		d.entries[sum] = entry
+	case entry.run == 0:
+		return ctx, DedupeDone, nil
+	case now.Before(entry.until):
+		return ctx, DedupeRunning, nil
+	}
+	d.runs++
+	entry.run, entry.until = d.runs, now.Add(d.lease)
+	return context.WithValue(ctx, dedupeRunKey{}, entry.run), DedupeBegun, nil
+}
+
+// Done remembers a key. It counts too where the lease is over: the event was handled.
+func (d *MemoryDeduper) Done(_ context.Context, key string) error {
+	sum := sha256.Sum256([]byte(key))
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	entry := d.entries[sum]
+	switch {
+	case entry == nil: // the lease was over, and another run began and failed
+		if !d.makeRoom(now) {
+			return nil
+		}
+		entry = &dedupeEntry{}
+		d.entries[sum] = entry
+	case entry.run == 0:
+		return nil
+	}
+	entry.run, entry.until = 0, now.Add(d.ttl)
+	d.done.PushBack(sum)
+	return nil
+}
+
+// Abort gives a key back, if the run that it was claimed for still has it.
+func (d *MemoryDeduper) Abort(ctx context.Context, key string) error {
+	sum := sha256.Sum256([]byte(key))
+	run, _ := ctx.Value(dedupeRunKey{}).(uint64)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	if entry := d.entries[sum]; entry != nil && entry.run == run && run != 0 {
+		delete(d.entries, sum)
+	}
+	return nil
+}
+
+// forget drops what was handled longer than the TTL ago.
+func (d *MemoryDeduper) forget(now time.Time) {
+	for front := d.done.Front(); front != nil; front = d.done.Front() {
+		if now.Before(d.entries[front.Value.([sha256.Size]byte)].until) {
+			return
+		}
+		d.drop(front)
+	}
+}
+
+// makeRoom sees that one more entry fits. What runs is never dropped within its lease.
+func (d *MemoryDeduper) makeRoom(now time.Time) bool {
+	if len(d.entries) < d.maxEntries {
+		return true
+	}
+	if front := d.done.Front(); front != nil {
+		d.drop(front)
+		return true
+	}
+	for sum, entry := range d.entries { // all of them run; those whose lease is over were never ended
+		if !now.Before(entry.until) {
+			delete(d.entries, sum)
+		}
+	}
+	return len(d.entries) < d.maxEntries
+}
+
+func (d *MemoryDeduper) drop(e *list.Element) {
+	delete(d.entries, e.Value.([sha256.Size]byte))
+	d.done.Remove(e)
+}

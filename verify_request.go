@@ -1,0 +1,187 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strings"
+)
+
+// VerifyRequest reads a request's body within the limit, verifies it and returns the event in it. The body can be read again afterwards, also when the request was
+// refused. Errors: an [ErrNotVerified] that says why, [ErrNotAnEvent], [ErrBodyTooLarge], [ErrUnsupportedMedia], [ErrBodyConsumed], and what
+// reading the body gave. The time that reading takes is for the server to limit (http.Server.ReadTimeout).
+//
+// Event.ID is the webhook-id header. The scheme [Standard] covers it; with a scheme that signs the body alone anybody may have written it, and it is empty
+// where the header is missing or malformed.
+func (v *Verifier) VerifyRequest(r *http.Request) (Event, error) { return v.admit(nil, r) }
+
+// Middleware hands verified requests to next and answers the others itself, as a [Receiver] does. next finds the event with [EventFromContext] and can read the
+// body again. Nothing about the reason for a refusal goes back to the caller; it goes to VerifierConfig.Logger.
+func (v *Verifier) Middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e, err := v.admitPost(w, r)
+		if err != nil {
+			answer(w, r, v.logger, e, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), eventKey{}, e)))
+	})
+}
+
+type eventKey struct{}
+
+// EventFromContext returns the event that [Verifier.Middleware] verified.
+func EventFromContext(ctx context.Context) (Event, bool) {
+	e, ok := ctx.Value(eventKey{}).(Event)
+	return e, ok
+}
+
+func (v *Verifier) admitPost(w http.ResponseWriter, r *http.Request) (Event, error) {
+	if r.Method != http.MethodPost {
+		return Event{}, errMethod
+	}
+	return v.admit(w, r)
+}
+
+// admit is VerifyRequest; w, if there is one, closes the connection of a client that sends more than the limit.
+func (v *Verifier) admit(w http.ResponseWriter, r *http.Request) (Event, error) {
+	if err := checkMedia(r.Header); err != nil {
+		return Event{}, err
+	}
+	body, err := v.read(w, r)
+	if err != nil {
+		return Event{}, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if err := v.verify(r.Header, body); err != nil {
+		return Event{}, err
+	}
+	id, err := single(r.Header, keyID)
+	if err != nil || !isForeignID(id) {
+		id = "" // the scheme does not cover it
+	}
+	e, err := ParseEvent(id, body)
+	if err != nil {
+		return Event{}, err
+	}
+	if err := v.checkAge(e); err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
+
+// checkMedia wants JSON as it was sent. A body that something encoded for transport is refused before anything is decoded: its signature is over other bytes, and what it
+// would decode to has no limit.
+func checkMedia(header http.Header) error {
+	types := header.Values("Content-Type")
+	if len(types) != 1 {
+		return fmt.Errorf("%w: there must be one Content-Type", ErrUnsupportedMedia)
+	}
+	media, _, err := mime.ParseMediaType(types[0])
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || media != "application/json" && !strings.HasSuffix(media, "+json") {
+		return fmt.Errorf("%w: Content-Type must be application/json or end in +json", ErrUnsupportedMedia)
+	}
+	if strings.Join(header.Values("Content-Encoding"), "") != "" {
+		return fmt.Errorf("%w: there must be no Content-Encoding", ErrUnsupportedMedia)
+	}
+	return nil
+}
+
+func (v *Verifier) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	const trusted = 64 << 10 // a length that is only announced gets no more memory than this
+	tooLarge := fmt.Errorf("%w: over %d bytes", ErrBodyTooLarge, v.maxBody)
+	if r.ContentLength > v.maxBody {
+		return nil, tooLarge
+	}
+	var body bytes.Buffer
+	if r.Body != nil {
+		body.Grow(int(min(max(r.ContentLength, 0), trusted)) + bytes.MinRead)
+		_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, v.maxBody))
+		var over *http.MaxBytesError
+		switch {
+		case errors.As(err, &over):
+			return nil, tooLarge
+		case errors.Is(err, http.ErrBodyReadAfterClose):
+			return nil, ErrBodyConsumed
+		case err != nil:
+			return nil, fmt.Errorf("webhook: reading the request's body: %w", err)
+		}
+	}
+	if int64(body.Len()) < r.ContentLength { // a client that sends less than it announced is an error of reading
+		return nil, fmt.Errorf("%w: %d of %d bytes were left", ErrBodyConsumed, body.Len(), r.ContentLength)
+	}
+	return body.Bytes(), nil
+}
+
+// dedupeKey is what a receiver knows an event by. Where the id is not signed the body is part of the key: otherwise whoever captured one event could send it with
+// the id of another, and the other, when it comes, would be taken for a duplicate.
+func (v *Verifier) dedupeKey(e Event) string {
+	if v.standard {
+		return e.ID
+	}
+	sum := sha256.Sum256(e.Body)
+	return e.ID + "." + hex.EncodeToString(sum[:])
+}
+
+var (
+	errMethod  = errors.New("webhook: method is not POST")
+	errRunning = errors.New("webhook: the event is being handled already")
+)
+
+// handlerError is an error of the receiver's own code: whatever it wraps, it says nothing about the request.
+type handlerError struct{ error }
+
+func (e handlerError) Unwrap() error { return e.error }
+
+func statusOf(err error) int {
+	var own handlerError
+	switch {
+	case err == nil:
+		return http.StatusNoContent
+	case errors.As(err, &own), errors.Is(err, ErrBodyConsumed):
+		return http.StatusInternalServerError
+	case errors.Is(err, errRunning):
+		return http.StatusServiceUnavailable
+	case errors.Is(err, errMethod):
+		return http.StatusMethodNotAllowed
+	case errors.Is(err, ErrBodyTooLarge):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, ErrUnsupportedMedia):
+		return http.StatusUnsupportedMediaType
+	case errors.Is(err, ErrNotVerified):
+		return http.StatusUnauthorized
+	}
+	return http.StatusBadRequest // not an event, or the body could not be read
+}
+
+// answer writes the status that err stands for, with the same text for every reason, and logs the reason.
+func answer(w http.ResponseWriter, r *http.Request, logger *slog.Logger, e Event, err error) {
+	status := statusOf(err)
+	if status == http.StatusNoContent {
+		w.WriteHeader(status)
+		return
+	}
+	if logger == nil {
+		logger = slog.Default()
+	}
+	level := slog.LevelWarn
+	switch status {
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodPost)
+	case http.StatusServiceUnavailable:
+		level = slog.LevelInfo
+		w.Header().Set("Retry-After", retryAfter)
+	case http.StatusInternalServerError:
+		level = slog.LevelError
+	}
+	logger.LogAttrs(r.Context(), level, "webhook: request refused",
+		slog.Int("status", status), slog.String("event", e.Type), slog.String("id", e.ID), slog.Any("error", err))
+	http.Error(w, http.StatusText(status), status)
+}
