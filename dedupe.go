@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"container/list"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -65,12 +64,14 @@ type MemoryDeduper struct {
 	maxEntries int
 
 	mu      sync.Mutex
-	entries map[[sha256.Size]byte]*dedupeEntry
-	done    list.List // of the keys of entries that are done, the oldest first
+	entries map[dedupeSum]dedupeEntry
+	done    []dedupeSum // the entries that are done, the oldest first
 	runs    uint64
 }
 
-// dedupeEntry is known by the key's hash: its size does not depend on what a sender put into an id.
+// dedupeSum is a key's hash: the memory it takes does not depend on what a sender put into an id.
+type dedupeSum [sha256.Size]byte
+
 type dedupeEntry struct {
 	run   uint64    // the run that has it; 0: done
 	until time.Time // when the lease ends, or when it is forgotten
@@ -78,7 +79,7 @@ type dedupeEntry struct {
 
 // NewMemoryDeduper makes a MemoryDeduper. A nil config is all defaults, and so is a field that is not positive.
 func NewMemoryDeduper(cfg *MemoryDeduperConfig) *MemoryDeduper {
-	d := &MemoryDeduper{ttl: 24 * time.Hour, maxEntries: 100_000, lease: time.Minute, entries: make(map[[sha256.Size]byte]*dedupeEntry)}
+	d := &MemoryDeduper{ttl: 24 * time.Hour, maxEntries: 100_000, lease: time.Minute, entries: make(map[dedupeSum]dedupeEntry)}
 	if cfg == nil {
 		return d
 	}
@@ -98,61 +99,49 @@ type dedupeRunKey struct{}
 
 // Begin claims a key.
 func (d *MemoryDeduper) Begin(ctx context.Context, key string) (context.Context, DedupeState, error) {
-	sum := sha256.Sum256([]byte(key))
+	sum := dedupeSum(sha256.Sum256([]byte(key)))
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 
 	d.forget(now)
-	entry := d.entries[sum]
-	switch {
-	case entry == nil:
-		if !d.makeRoom(now) {
-			return ctx, 0, errors.New("webhook: too many events are being handled at once")
-		}
-		entry = &dedupeEntry{}
-		d.entries[sum] = entry
-	case entry.run == 0:
+	switch entry, known := d.entries[sum]; {
+	case !known && !d.makeRoom(now):
+		return ctx, 0, errors.New("webhook: too many events are being handled at once")
+	case known && entry.run == 0:
 		return ctx, DedupeDone, nil
-	case now.Before(entry.until):
+	case known && now.Before(entry.until):
 		return ctx, DedupeRunning, nil
 	}
 	d.runs++
-	entry.run, entry.until = d.runs, now.Add(d.lease)
-	return context.WithValue(ctx, dedupeRunKey{}, entry.run), DedupeBegun, nil
+	d.entries[sum] = dedupeEntry{d.runs, now.Add(d.lease)}
+	return context.WithValue(ctx, dedupeRunKey{}, d.runs), DedupeBegun, nil
 }
 
 // Done remembers a key. It counts too where the lease is over: the event was handled.
 func (d *MemoryDeduper) Done(_ context.Context, key string) error {
-	sum := sha256.Sum256([]byte(key))
+	sum := dedupeSum(sha256.Sum256([]byte(key)))
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 
-	entry := d.entries[sum]
-	switch {
-	case entry == nil: // the lease was over, and another run began and failed
-		if !d.makeRoom(now) {
-			return nil
-		}
-		entry = &dedupeEntry{}
-		d.entries[sum] = entry
-	case entry.run == 0:
+	entry, known := d.entries[sum]
+	if known && entry.run == 0 || !known && !d.makeRoom(now) { // not known: the lease was over, and another run began and failed
 		return nil
 	}
-	entry.run, entry.until = 0, now.Add(d.ttl)
-	d.done.PushBack(sum)
+	d.entries[sum] = dedupeEntry{until: now.Add(d.ttl)}
+	d.done = append(d.done, sum)
 	return nil
 }
 
 // Abort gives a key back, if the run that it was claimed for still has it.
 func (d *MemoryDeduper) Abort(ctx context.Context, key string) error {
-	sum := sha256.Sum256([]byte(key))
+	sum := dedupeSum(sha256.Sum256([]byte(key)))
 	run, _ := ctx.Value(dedupeRunKey{}).(uint64)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 
-	if entry := d.entries[sum]; entry != nil && entry.run == run && run != 0 {
+	if run != 0 && d.entries[sum].run == run {
 		delete(d.entries, sum)
 	}
 	return nil
@@ -160,11 +149,8 @@ func (d *MemoryDeduper) Abort(ctx context.Context, key string) error {
 
 // forget drops what was handled longer than the TTL ago.
 func (d *MemoryDeduper) forget(now time.Time) {
-	for front := d.done.Front(); front != nil; front = d.done.Front() {
-		if now.Before(d.entries[front.Value.([sha256.Size]byte)].until) {
-			return
-		}
-		d.drop(front)
+	for len(d.done) > 0 && !now.Before(d.entries[d.done[0]].until) {
+		d.dropOldest()
 	}
 }
 
@@ -173,8 +159,8 @@ func (d *MemoryDeduper) makeRoom(now time.Time) bool {
 	if len(d.entries) < d.maxEntries {
 		return true
 	}
-	if front := d.done.Front(); front != nil {
-		d.drop(front)
+	if len(d.done) > 0 {
+		d.dropOldest()
 		return true
 	}
 	for sum, entry := range d.entries { // all of them run; those whose lease is over were never ended
@@ -185,7 +171,7 @@ func (d *MemoryDeduper) makeRoom(now time.Time) bool {
 	return len(d.entries) < d.maxEntries
 }
 
-func (d *MemoryDeduper) drop(e *list.Element) {
-	delete(d.entries, e.Value.([sha256.Size]byte))
-	d.done.Remove(e)
+func (d *MemoryDeduper) dropOldest() {
+	delete(d.entries, d.done[0])
+	d.done = d.done[1:] // append moves what is left to a new array when it reaches the end of this one
 }

@@ -63,7 +63,7 @@ var (
 	ErrSignatureMismatch = sub(ErrNotVerified, "signature does not match")
 	// ErrBodyReencoded is an ErrSignatureMismatch where the body is visibly not in the form in which it was sent: something
 	// on the way decoded it and encoded it again. Verify the raw bytes of the request.
-	ErrBodyReencoded = sub(ErrSignatureMismatch, "the body was encoded anew after it was sent")
+	ErrBodyReencoded = sub(ErrSignatureMismatch, "the body is not in the form in which events are sent; was it decoded and encoded again?")
 	// ErrTimestampTooOld says that the signed timestamp is further back than the tolerance.
 	ErrTimestampTooOld = sub(ErrNotVerified, "timestamp too old")
 	// ErrTimestampTooNew says that the signed timestamp is further ahead than the tolerance.

@@ -151,8 +151,8 @@ func (r *Receiver) once(ctx context.Context, key string, run func(context.Contex
 		if done {
 			return
 		}
-		if failed := r.dedupe.Abort(outcome, key); failed != nil && err != nil {
-			err = handlerError{errors.Join(err, fmt.Errorf("webhook: de-duplication: %w", failed))}
+		if err := r.dedupe.Abort(outcome, key); err != nil {
+			loggerOr(r.logger).ErrorContext(ctx, "webhook: de-duplication: the event's key was not given back", "error", err)
 		}
 	}()
 	if err := run(ctx); err != nil {

@@ -96,9 +96,8 @@ func checkMedia(header http.Header) error {
 
 func (v *Verifier) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	const trusted = 64 << 10 // a length that is only announced gets no more memory than this
-	tooLarge := fmt.Errorf("%w: over %d bytes", ErrBodyTooLarge, v.maxBody)
 	if r.ContentLength > v.maxBody {
-		return nil, tooLarge
+		return nil, v.tooLarge()
 	}
 	var body bytes.Buffer
 	if r.Body != nil {
@@ -107,7 +106,7 @@ func (v *Verifier) read(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 		var over *http.MaxBytesError
 		switch {
 		case errors.As(err, &over):
-			return nil, tooLarge
+			return nil, v.tooLarge()
 		case errors.Is(err, http.ErrBodyReadAfterClose):
 			return nil, ErrBodyConsumed
 		case err != nil:
@@ -118,6 +117,10 @@ func (v *Verifier) read(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 		return nil, fmt.Errorf("%w: %d of %d bytes were left", ErrBodyConsumed, body.Len(), r.ContentLength)
 	}
 	return body.Bytes(), nil
+}
+
+func (v *Verifier) tooLarge() error {
+	return fmt.Errorf("%w: over %d bytes", ErrBodyTooLarge, v.maxBody)
 }
 
 // dedupeKey is what a receiver knows an event by. Where the id is not signed the body is part of the key: otherwise whoever captured one event could send it with
@@ -168,9 +171,6 @@ func answer(w http.ResponseWriter, r *http.Request, logger *slog.Logger, e Event
 		w.WriteHeader(status)
 		return
 	}
-	if logger == nil {
-		logger = slog.Default()
-	}
 	level := slog.LevelWarn
 	switch status {
 	case http.StatusMethodNotAllowed:
@@ -181,7 +181,15 @@ func answer(w http.ResponseWriter, r *http.Request, logger *slog.Logger, e Event
 	case http.StatusInternalServerError:
 		level = slog.LevelError
 	}
-	logger.LogAttrs(r.Context(), level, "webhook: request refused",
+	loggerOr(logger).LogAttrs(r.Context(), level, "webhook: request refused",
 		slog.Int("status", status), slog.String("event", e.Type), slog.String("id", e.ID), slog.Any("error", err))
 	http.Error(w, http.StatusText(status), status)
+}
+
+// loggerOr is asked for each entry, so that slog.SetDefault works after a verifier or receiver was made too.
+func loggerOr(logger *slog.Logger) *slog.Logger {
+	if logger == nil {
+		return slog.Default()
+	}
+	return logger
 }
