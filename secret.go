@@ -11,13 +11,14 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+	"unique"
 )
 
 // Secret is a signing secret. Whatever prints, logs or marshals it gets "whsec_***" instead, which is itself not a valid secret: what was printed can never be
-// saved by mistake. [Secret.Reveal] is the one way to its text. An empty secret is none, and prints as "".
+// saved by mistake. [Secret.Reveal] is the one way to its text. The zero value is no secret, and prints as "". Secrets of one text are equal.
 //
-// Package fmt cannot call the methods of a value in an unexported field: do not print a struct that hides a Secret in one.
-type Secret string
+// The text is behind a pointer, because package fmt shows what is in an unexported field, and what a verb like %p does not fit, without asking its methods.
+type Secret struct{ text unique.Handle[string] }
 
 const (
 	secretPrefix   = "whsec_" // base64 of the key follows (Standard Webhooks)
@@ -28,24 +29,37 @@ const (
 	newKeyBytes    = 32 // the length of the hash, as RFC 2104 section 3 recommends
 )
 
+// NewSecret makes a secret of its text, as its owner typed it or a configuration holds it. It does not judge it: see [Secret.Validate].
+func NewSecret(text string) Secret {
+	if text == "" {
+		return Secret{}
+	}
+	return Secret{unique.Make(text)}
+}
+
 // GenerateSecret makes a secret of 32 random bytes, written whsec_<base64> as every Standard Webhooks library reads it.
 func GenerateSecret() Secret {
 	var key [newKeyBytes]byte
 	rand.Read(key[:]) // never returns an error: crypto/rand ends the program instead
-	return Secret(secretPrefix + base64.StdEncoding.EncodeToString(key[:]))
+	return NewSecret(secretPrefix + base64.StdEncoding.EncodeToString(key[:]))
 }
 
 // Reveal returns the secret's text.
-func (s Secret) Reveal() string { return string(s) }
+func (s Secret) Reveal() string {
+	if s.IsZero() {
+		return ""
+	}
+	return s.text.Value()
+}
 
 // IsZero reports whether there is no secret.
-func (s Secret) IsZero() bool { return s == "" }
+func (s Secret) IsZero() bool { return s == Secret{} }
 
 // Validate returns [ErrInvalidSecret], wrapped with the reason, for a secret that must not be saved: one that is empty, over 256 bytes, not valid UTF-8 or has
 // control characters in it (a newline at its end, mostly); one that begins with whsec_ and is not base64, padded or not, of 24 to 64 bytes after that; and an
 // asymmetric key of Standard Webhooks, whpk_ or whsk_. A secret of any other form is taken as it is.
 func (s Secret) Validate() error {
-	text := string(s)
+	text := s.Reveal()
 	switch {
 	case !utf8.ValidString(text):
 		return fmt.Errorf("%w: it is not valid UTF-8", ErrInvalidSecret)
@@ -91,7 +105,7 @@ func decodeKey(encoded string) ([]byte, error) {
 
 // String returns the redacted form.
 func (s Secret) String() string {
-	if s == "" {
+	if s.IsZero() {
 		return ""
 	}
 	return redacted
@@ -123,6 +137,6 @@ func (s *Secret) UnmarshalText(text []byte) error {
 	if string(text) == redacted {
 		return fmt.Errorf("%w: it is the redacted form, not the secret", ErrInvalidSecret)
 	}
-	*s = Secret(text)
+	*s = NewSecret(string(text))
 	return nil
 }

@@ -172,7 +172,7 @@ func TestSignerMakesTheSignaturesOfTheVectors(t *testing.T) {
 		if v.Expect != "ok" || len(v.secrets()) > 1 || v.Optional != "" {
 			continue
 		}
-		signer, err := webhook.NewSigner(webhook.Secret(v.secrets()[0]))
+		signer, err := webhook.NewSigner(webhook.NewSecret(v.secrets()[0]))
 		if err != nil {
 			require.NotEmpty(t, v.SecretBase64, v.Name) // typed secrets are text
 			continue

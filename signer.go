@@ -56,9 +56,9 @@ func NewSigner(secret Secret) (*Signer, error) {
 	if err := secret.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Signer{plain: newHMACKey([]byte(secret))}
+	s := &Signer{plain: newHMACKey([]byte(secret.Reveal()))}
 	s.standard = s.plain
-	if encoded, ok := strings.CutPrefix(string(secret), secretPrefix); ok {
+	if encoded, ok := strings.CutPrefix(secret.Reveal(), secretPrefix); ok {
 		key, err := decodeKey(encoded)
 		if err != nil {
 			return nil, err
