@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -31,7 +32,10 @@ func single(header http.Header, key string) (string, error) {
 }
 
 // otherScheme turns a missing signature into an ErrOtherScheme where the request has another one.
-func (v *Verifier) otherScheme(header http.Header, missing error) error {
+func (v *Verifier) otherScheme(header http.Header, err error) error {
+	if !errors.Is(err, ErrMissingHeader) {
+		return err
+	}
 	for _, other := range []string{keySignature, keyStandardSignature} {
 		if other == v.header {
 			continue
@@ -40,7 +44,7 @@ func (v *Verifier) otherScheme(header http.Header, missing error) error {
 			return fmt.Errorf("%w: it has %s, this verifier wants %s", ErrOtherScheme, other, v.header)
 		}
 	}
-	return missing
+	return err
 }
 
 // checkHexHeader is the part of the form that costs nothing to check.
