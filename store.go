@@ -11,10 +11,13 @@ import (
 // A store MUST be safe for concurrent use, by the dispatchers of one process and, where it is shared, of many.
 // A store MUST start no goroutine that outlives the call that needs it.
 // A call whose context has ended MUST return an error and have changed all or nothing.
-// Every time that is stored or compared MUST come from the store's own clock: the database's where there is one. Callers hand it durations.
-// Every method MUST see and change only what belongs to the tenant that it is given: what another tenant has is not found ([ErrNotFound]), never forbidden.
+// Every time that it fills in or compares MUST come from the store's own clock: the database's where there is one; callers hand it durations. Times within the values
+// that it is given (Event.Time, Attempt.StartedAt, those of secrets) are kept and decide nothing.
+// Every method MUST see and change only what belongs to the tenant that it is given: what another tenant has is not found ([ErrNotFound]) and in no list, never forbidden.
 // Values MUST be kept exactly: bodies byte for byte, text with any valid UTF-8, times to the millisecond or finer.
-// What a store returns MUST NOT change afterwards, and what it was given MUST NOT be changed by it.
+// What a store returns MUST NOT change afterwards, and what it was given MUST NOT be changed by it. It may keep what it was given: callers do not modify that any more.
+//
+// A [Judge] runs in the store's transaction, or under its lock: it is quick, pure and calls no store.
 type Store interface {
 	Queue
 	Endpoints
@@ -27,14 +30,16 @@ type Outbox interface {
 	//
 	// It MUST store all of the request's events with all of their deliveries, or nothing.
 	// It MUST store every event, also one that no endpoint subscribed to.
-	// An event whose id the tenant has already with an equal Event.Digest MUST change nothing: the first one's time and body stand. With another digest Enqueue MUST return [ErrConflict] and store nothing.
-	// The same MUST hold for two events with one id in one request.
+	// An event whose id the tenant has already with an equal Event.Digest MUST change nothing: the first one's time and body stand.
+	// With another digest Enqueue MUST return [ErrConflict] and store nothing.
+	// Both MUST hold as well for two events with one id in one request, which are one event.
 	// Each new event MUST get exactly one delivery, of KindEvent and due at once, for each endpoint of the tenant that subscribes to it (Endpoint.Subscribes) and whose state Queues.
 	// For an endpoint that subscribes and whose state does not queue, the event MUST be counted in the endpoint's open gap.
 	// A store whose room for pending deliveries is bounded MUST return [ErrStoreFull] and store nothing when the bound is reached.
 	//
-	// A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no other, whatever its state and subscriptions, and MUST lease it to the caller;
-	// the event may be a stored one. It returns [ErrNotFound] if there is no such endpoint.
+	// A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no other, whatever its state, window and subscriptions, and MUST lease it to the caller;
+	// the event may be a stored one, which is then not stored again.
+	// If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing.
 	//
 	// A request with a HandOver may be answered with some of its deliveries leased already. A delivery MUST be handed over only if the endpoint is active, has fewer leases than its
 	// Health.Window, is not slow and has nothing due before it; and never more than HandOver.Max of them.
@@ -84,18 +89,20 @@ type Queue interface {
 	// While a lease lasts its delivery MUST NOT be given to anyone else. A lease ends when its outcome is recorded or when its term has run out; its Token MUST be one that the delivery never had before.
 	// The delivery's AttemptCount MUST be raised by one with the lease, and all that is needed to log the attempt as interrupted MUST be stored with it.
 	// Claim MUST hand out only deliveries that are due, whose endpoint is active, or paused with PausedUntil in the past.
-	// The leases of one endpoint, over all owners, MUST NOT be more than its Health.Window (at least 1).
+	// Claim MUST NOT give an endpoint more leases, over all owners and however they were given, than its Health.Window (0 counts as 1).
 	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set.
-	// The endpoint that has waited longest since it was last served MUST come first; no backlog of one endpoint may keep another from being served.
+	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being served. An endpoint waits since it was last served, since it had something
+	// due and since its pause was over, whichever came last.
 	// Of one endpoint's due deliveries the one that fell due first MUST come first, but first attempts and retries MUST take turns while both are due.
 	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment.
 	//
-	// Before it hands anything out, Claim settles what nobody else will:
+	// Before it hands anything out, Claim settles what nobody else will.
 	// A lease whose term has run out MUST be logged as an attempt with AttemptInterrupted and ErrorOwnerLost, started when the lease was given; its delivery MUST fall due at once, or fail with FailInterrupted if its kind is Once or
 	// this was interruption number [MaxInterrupted].
 	// A pending delivery that was created longer than MaxAge ago MUST fail with FailExpired, whatever its endpoint's state; a call may leave some of them to the next call, but MUST NOT hand them out.
 	//
-	// Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a pause ends. It may be earlier.
+	// Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a pause ends. It may be earlier. Deliveries that are due already
+	// and were left because MaxSlow was reached need not count: the caller knows by itself when it has room for them.
 	Claim(ctx context.Context, req ClaimRequest) (Claimed, error)
 
 	// Record stores outcomes and answers, for each, whether it was applied.
@@ -106,7 +113,7 @@ type Queue interface {
 	// OutcomeDelivered MUST make the delivery succeeded, OutcomeFailed failed with its Reason, OutcomeRetry pending and due after Wait.
 	// OutcomeInterrupted MUST do what Claim does for a lease that has run out, but for the row, which is the outcome's, and the due time, which is after Wait.
 	// OutcomeReleased MUST store no attempt, lower AttemptCount by one and make the delivery pending and due after Wait; where the kind is Once it MUST fail with FailCancelled.
-	// A delivery that would be pending but whose endpoint was deleted MUST fail with FailEndpointDeleted.
+	// A delivery that would be pending but whose endpoint was deleted MUST fail with FailEndpointDeleted, here and where Claim settles a lease.
 	// Judge MUST be called exactly once for an applied outcome, on the health as it is in the transaction, and its result stored; for a deleted endpoint it is not called.
 	// A final state MUST NOT change again.
 	Record(ctx context.Context, outcomes []Outcome) (applied []bool, err error)
@@ -132,6 +139,7 @@ type Claimed struct {
 type Endpoints interface {
 	// CreateEndpoint stores a new endpoint, with Version 1 and the store's time as CreatedAt and Health.Since.
 	//
+	// Endpoint.Secret MUST NOT be stored: what a store may know of secrets is in Secrets.
 	// It MUST return [ErrConflict] if the tenant has, or had, an endpoint with this id, and [ErrTooManyEndpoints] if it has max endpoints already; deleted ones do not count.
 	CreateEndpoint(ctx context.Context, e Endpoint, max int) (Endpoint, error)
 
@@ -170,7 +178,7 @@ type History interface {
 	// A cursor that the store did not make MUST be answered with [ErrInvalidCursor].
 	Deliveries(ctx context.Context, tenant string, f DeliveryFilter) (DeliveryPage, error)
 
-	// Gaps returns the endpoint's gaps, the newest first; also those of a deleted endpoint.
+	// Gaps returns the endpoint's gaps, the newest first; also those of a deleted endpoint. An endpoint that the tenant never had has none.
 	//
 	// A gap MUST open when an endpoint is created in, or judged into, a state that does not queue, and close when it leaves it; a change of the state or its reason among those that do not queue MUST close one and open the next.
 	// A gap that is closed with no event missed MUST NOT be kept.
@@ -185,7 +193,7 @@ type DeliveryFilter struct {
 	State      DeliveryState
 	Since      time.Time // created at or after
 	Until      time.Time // created before
-	Limit      int       // at most this many on a page: 1 to MaxPage
+	Limit      int       // at most this many on a page: 1 to MaxPage; 0 and more than MaxPage count as MaxPage
 	Cursor     string    // DeliveryPage.NextCursor of the page before; empty for the first
 }
 

@@ -1,0 +1,126 @@
+package webhook
+
+import (
+	"context"
+	"time"
+)
+
+// memExpireAtOnce bounds how many deliveries one Claim lets expire, so that an old backlog does not hold the lock for long.
+const memExpireAtOnce = 1000
+
+// Claim implements [Queue].
+func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (Claimed, error) {
+	if err := s.lock(ctx); err != nil {
+		return Claimed{}, err
+	}
+	defer s.mu.Unlock()
+	now := s.now()
+	s.forget(now)
+	s.settleLost(now)
+	if !s.expire(req.MaxAge, now) {
+		return Claimed{}, nil // an expired one could be handed out: rather come back at once
+	}
+
+	var c Claimed
+	slow := req.MaxSlow
+	for len(c.Leases) < req.Max {
+		ep := s.turn(slow > 0, now)
+		if ep == nil {
+			break
+		}
+		if ep.Health.Slow {
+			slow--
+		}
+		d := ep.lane.next(now.at).item
+		ep.lane.queue(d).remove(d.pos)
+		s.serve(ep, d, now)
+		c.Leases = append(c.Leases, s.lease(d, req.Term, now))
+		s.place(ep)
+	}
+	c.Next = s.next(slow > 0, req.MaxAge, now)
+	return c, nil
+}
+
+// turn returns the endpoint whose turn it is, or nil.
+func (s *MemoryStore) turn(slow bool, now memInstant) *memEndpoint {
+	next := s.normal.top()
+	if slow {
+		if t := s.slow.top(); t != nil && (next == nil || t.before(next)) {
+			next = t
+		}
+	}
+	if next == nil || next.at > now.at {
+		return nil
+	}
+	return next.item
+}
+
+// next is how long until a Claim can find something that is not there now; negative: until something else happens.
+func (s *MemoryStore) next(slow bool, maxAge time.Duration, now memInstant) time.Duration {
+	next := time.Duration(-1)
+	sooner := func(at time.Duration) {
+		if wait := max(0, at-now.at); next < 0 || wait < next {
+			next = wait
+		}
+	}
+	if t := s.normal.top(); t != nil {
+		sooner(t.at)
+	}
+	if t := s.slow.top(); t != nil && (slow || t.at > now.at) {
+		sooner(t.at)
+	}
+	if t := s.leases.top(); t != nil {
+		sooner(t.at)
+	}
+	if d := s.oldest(); d != nil && maxAge > 0 {
+		sooner(memInstant{at: d.created}.in(maxAge))
+	}
+	return next
+}
+
+// settleLost ends the leases whose term has run out.
+func (s *MemoryStore) settleLost(now memInstant) {
+	for t := s.leases.top(); t != nil && t.at <= now.at; t = s.leases.top() {
+		d := t.item
+		row := Attempt{Number: d.AttemptCount, StartedAt: d.started, Result: AttemptInterrupted, Error: ErrorOwnerLost}
+		s.unlease(d)
+		s.interrupt(d, row, 0, now)
+		s.place(d.endpoint)
+	}
+}
+
+// oldest returns the pending delivery that was created first. Those before it are leased, so there are only a few.
+func (s *MemoryStore) oldest() *memDelivery {
+	for at := s.live.Front(); at != nil; at = at.Next() {
+		if d := at.Value.(*memDelivery); d.State == DeliveryPending {
+			return d
+		}
+	}
+	return nil
+}
+
+// expire fails the pending deliveries that are too old; it reports whether it got them all.
+func (s *MemoryStore) expire(maxAge time.Duration, now memInstant) bool {
+	if maxAge <= 0 {
+		return true
+	}
+	left := memExpireAtOnce
+	for at := s.live.Front(); at != nil; {
+		d := at.Value.(*memDelivery)
+		if now.at-d.created < maxAge {
+			break
+		}
+		at = at.Next()
+		if d.State != DeliveryPending {
+			continue
+		}
+		if left == 0 {
+			return false
+		}
+		left--
+		d.endpoint.lane.queue(d).remove(d.pos)
+		s.finish(d, DeliveryFailed, FailExpired, now)
+		s.place(d.endpoint)
+	}
+	return true
+}

@@ -1,0 +1,177 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// memReadAtOnce bounds how many deliveries a page's search looks at before it lets others have the lock.
+const memReadAtOnce = 2000
+
+// memLog lists deliveries as they were created. It is in the order of CreatedAt and ID too, unless the machine's clock was set back.
+type memLog struct {
+	entries []memLogEntry
+	dropped int // how many entries have no delivery any more
+}
+
+type memLogEntry struct {
+	seq      uint64
+	delivery *memDelivery // nil: dropped
+}
+
+func (l *memLog) add(d *memDelivery) { l.entries = append(l.entries, memLogEntry{d.seq, d}) }
+
+// before returns how many entries are older than seq.
+func (l *memLog) before(seq uint64) int {
+	return sort.Search(len(l.entries), func(i int) bool { return l.entries[i].seq >= seq })
+}
+
+func (l *memLog) drop(d *memDelivery) {
+	l.entries[l.before(d.seq)].delivery = nil
+	l.dropped++
+	for len(l.entries) > 0 && l.entries[0].delivery == nil { // mostly it is the oldest that goes
+		l.entries = l.entries[1:]
+		l.dropped--
+	}
+	if l.dropped > len(l.entries)/2 {
+		l.entries = slices.DeleteFunc(slices.Clone(l.entries), func(e memLogEntry) bool { return e.delivery == nil })
+		l.dropped = 0
+	}
+}
+
+// Event implements [History].
+func (s *MemoryStore) Event(ctx context.Context, tenant, id string) (Event, error) {
+	if err := s.lock(ctx); err != nil {
+		return Event{}, err
+	}
+	defer s.mu.Unlock()
+	e := s.tenant(tenant).events[id]
+	if e == nil {
+		return Event{}, fmt.Errorf("%w: event", ErrNotFound)
+	}
+	return e.Event, nil
+}
+
+// Delivery implements [History].
+func (s *MemoryStore) Delivery(ctx context.Context, tenant, id string) (Delivery, error) {
+	if err := s.lock(ctx); err != nil {
+		return Delivery{}, err
+	}
+	defer s.mu.Unlock()
+	d := s.tenant(tenant).deliveries[id]
+	if d == nil {
+		return Delivery{}, fmt.Errorf("%w: delivery", ErrNotFound)
+	}
+	return d.copy(), nil
+}
+
+// Deliveries implements [History].
+func (s *MemoryStore) Deliveries(ctx context.Context, tenant string, f DeliveryFilter) (DeliveryPage, error) {
+	if f.Limit <= 0 || f.Limit > MaxPage {
+		f.Limit = MaxPage
+	}
+	search := memSearch{filter: f, before: math.MaxUint64}
+	if f.Cursor != "" {
+		seq, ok := strings.CutPrefix(f.Cursor, s.run+"-")
+		n, err := strconv.ParseUint(seq, 36, 64)
+		if !ok || err != nil {
+			return DeliveryPage{}, ErrInvalidCursor
+		}
+		search.before = n
+	}
+	for !search.done {
+		if err := s.lock(ctx); err != nil {
+			return DeliveryPage{}, err
+		}
+		search.look(s.tenant(tenant))
+		s.mu.Unlock()
+	}
+	if search.more {
+		search.page.NextCursor = s.run + "-" + strconv.FormatUint(search.last, 36)
+	}
+	return search.page, nil
+}
+
+// memSearch collects one page, from the newest delivery to older ones.
+type memSearch struct {
+	filter DeliveryFilter
+	before uint64 // what is as new was looked at
+	page   DeliveryPage
+	last   uint64 // the page's last delivery
+	done   bool
+	more   bool // something after the page matches
+}
+
+func (m *memSearch) look(t *memTenant) {
+	log := &t.log
+	if m.filter.EndpointID != "" {
+		ep := t.endpoints[m.filter.EndpointID]
+		if ep == nil {
+			m.done = true
+			return
+		}
+		log = &ep.log
+	}
+	end := log.before(m.before)
+	start := max(0, end-memReadAtOnce)
+	for i := end - 1; i >= start; i-- {
+		e := log.entries[i]
+		m.before = e.seq
+		if e.delivery == nil || !m.filter.matches(&e.delivery.Delivery) {
+			continue
+		}
+		if len(m.page.Deliveries) == m.filter.Limit {
+			m.done, m.more = true, true
+			return
+		}
+		m.page.Deliveries = append(m.page.Deliveries, e.delivery.copy())
+		m.last = e.seq
+	}
+	m.done = start == 0
+}
+
+func (f *DeliveryFilter) matches(d *Delivery) bool {
+	return (f.EndpointID == "" || f.EndpointID == d.EndpointID) &&
+		(f.EventID == "" || f.EventID == d.EventID) &&
+		(f.EventType == "" || f.EventType == d.EventType) &&
+		(f.State == "" || f.State == d.State) &&
+		(f.Since.IsZero() || !d.CreatedAt.Before(f.Since)) &&
+		(f.Until.IsZero() || d.CreatedAt.Before(f.Until))
+}
+
+// Gaps implements [History].
+func (s *MemoryStore) Gaps(ctx context.Context, tenant, endpointID string) ([]Gap, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	ep := s.tenant(tenant).endpoints[endpointID]
+	if ep == nil {
+		return nil, nil
+	}
+	gaps := slices.Clone(ep.gaps)
+	if ep.gap != nil {
+		gaps = append(gaps, *ep.gap)
+	}
+	slices.Reverse(gaps)
+	return gaps, nil
+}
+
+// copy returns the delivery as a caller may have it. An attempt is never modified once it is stored, but the caller might.
+func (d *memDelivery) copy() Delivery {
+	out := d.Delivery
+
+	out.Attempts = slices.Clone(d.Attempts)
+	for i := range out.Attempts {
+		a := &out.Attempts[i]
+		a.RequestHeader = a.RequestHeader.Clone()
+		a.ResponseHeader = a.ResponseHeader.Clone()
+		a.ResponseBody = slices.Clone(a.ResponseBody)
+	}
+	return out
+}

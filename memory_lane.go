@@ -1,0 +1,155 @@
+package webhook
+
+import (
+	"strconv"
+	"time"
+)
+
+// memLane is how one endpoint's deliveries queue up, and when it is their turn.
+type memLane struct {
+	first, again memHeap[memDelivery] // pending deliveries by when they fall due: those never attempted, and the others
+	leases       int
+	served       time.Duration // when it last got a lease from Claim or by hand-over
+	lastFirst    bool          // whether that was a first attempt
+	pausedUntil  time.Duration // Health.PausedUntil, as an instant
+
+	heap *memHeap[memEndpoint] // MemoryStore.normal, .slow, or nil while there is nothing that may be sent
+	pos  int
+}
+
+// queue is where the delivery waits while it is pending.
+func (l *memLane) queue(d *memDelivery) *memHeap[memDelivery] {
+	if d.AttemptCount == 0 {
+		return &l.first
+	}
+	return &l.again
+}
+
+// next returns the delivery whose turn it is at now, or the one that falls due next, or nil. The one that fell due first is next, but while first attempts and
+// retries are both due they take turns: else a flood of events would keep the retries waiting, or retries the events.
+func (l *memLane) next(now time.Duration) *memEntry[memDelivery] {
+	first, again := l.first.top(), l.again.top()
+	switch {
+	case first == nil:
+		return again
+	case again == nil:
+		return first
+	case first.at <= now && again.at <= now:
+		if l.lastFirst {
+			return again
+		}
+		return first
+	case first.at < again.at:
+		return first
+	default:
+		return again
+	}
+}
+
+// due is when the first of the lane's deliveries falls due.
+func (l *memLane) due() (at time.Duration, ok bool) {
+	first, again := l.first.top(), l.again.top()
+	switch {
+	case first == nil && again == nil:
+		return 0, false
+	case again == nil || first != nil && first.at < again.at:
+		return first.at, true
+	default:
+		return again.at, true
+	}
+}
+
+// room reports whether the endpoint's window leaves room for a lease.
+func (ep *memEndpoint) room() bool { return ep.lane.leases < max(1, ep.Health.Window) }
+
+// eligible is when the endpoint can be served next: it has something due, was last served before, and its pause is over. ok is false while it cannot be said: there is
+// nothing to send, its state forbids it, or its window is full. A full window ends with a lease, and that calls place.
+func (ep *memEndpoint) eligible() (at time.Duration, ok bool) {
+	due, ok := ep.lane.due()
+	if !ok || ep.deleted || !ep.room() {
+		return 0, false
+	}
+	switch ep.Health.State {
+	case EndpointActive:
+		return max(due, ep.lane.served), true
+	case EndpointPaused:
+		return max(due, ep.lane.served, ep.lane.pausedUntil), true
+	}
+	return 0, false
+}
+
+// place puts the endpoint where the next Claim looks for it. Whatever changes what eligible depends on calls it.
+func (s *MemoryStore) place(ep *memEndpoint) {
+	l := &ep.lane
+	var heap *memHeap[memEndpoint]
+	at, ok := ep.eligible()
+	switch {
+	case ok && ep.Health.Slow:
+		heap = &s.slow
+	case ok:
+		heap = &s.normal
+	}
+	if heap == l.heap && (heap == nil || heap.entries[l.pos].at == at) {
+		return // it keeps its place among those of the same moment
+	}
+	s.displace(ep)
+	if heap != nil {
+		s.seq++
+		heap.push(at, s.seq, ep, &l.pos)
+		l.heap = heap
+	}
+}
+
+func (s *MemoryStore) displace(ep *memEndpoint) {
+	if l := &ep.lane; l.heap != nil {
+		l.heap.remove(l.pos)
+		l.heap = nil
+	}
+}
+
+// serve notes that it was this endpoint's turn, with this delivery. The caller leases the delivery and calls place, which puts the endpoint behind all that wait already.
+func (s *MemoryStore) serve(ep *memEndpoint, d *memDelivery, now memInstant) {
+	s.displace(ep)
+	ep.lane.served = now.at
+	ep.lane.lastFirst = d.AttemptCount == 0
+}
+
+// wait makes the delivery pending and due after wait.
+func (s *MemoryStore) wait(d *memDelivery, wait time.Duration, now memInstant) {
+	wait = max(0, wait)
+	d.State = DeliveryPending
+	d.NextAttemptAt = now.wall.Add(wait)
+	s.seq++
+	d.endpoint.lane.queue(d).push(now.in(wait), s.seq, d, &d.pos)
+}
+
+// lease leases a delivery that is in no queue.
+func (s *MemoryStore) lease(d *memDelivery, term time.Duration, now memInstant) Lease {
+	s.seq++
+	ep := d.endpoint
+	ep.lane.leases++
+	d.State = DeliveryLeased
+	d.NextAttemptAt = time.Time{}
+	d.AttemptCount++
+	d.token = strconv.FormatUint(s.seq, 36)
+	d.started = now.wall
+	s.leases.push(now.in(term), s.seq, d, &d.pos)
+
+	if ep.shared == nil {
+		shared := ep.Endpoint // its slices are replaced as a whole, never written to
+		ep.shared = &shared
+	}
+	lease := Lease{Delivery: d.Delivery, Event: d.event.Event, Endpoint: ep.shared, Token: d.token, StartedAt: now.wall, Term: term}
+	lease.Delivery.Attempts = nil
+	if n := len(d.Attempts); n > 0 {
+		lease.LastSecret = d.Attempts[n-1].SecretID
+	}
+	return lease
+}
+
+// unlease ends the lease. The caller says what becomes of the delivery and calls place.
+func (s *MemoryStore) unlease(d *memDelivery) {
+	s.leases.remove(d.pos)
+	d.endpoint.lane.leases--
+	d.token = ""
+}

@@ -1,0 +1,102 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Record implements [Queue].
+func (s *MemoryStore) Record(ctx context.Context, outcomes []Outcome) ([]bool, error) {
+	for i := range outcomes {
+		switch k := outcomes[i].Kind; k {
+		case OutcomeDelivered, OutcomeRetry, OutcomeFailed, OutcomeInterrupted, OutcomeReleased:
+		default:
+			return nil, fmt.Errorf("webhook: memory store: unknown kind of outcome %q", k)
+		}
+	}
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	now := s.now()
+	s.forget(now)
+
+	applied := make([]bool, len(outcomes))
+	for i := range outcomes {
+		applied[i] = s.record(&outcomes[i], now)
+	}
+	return applied, nil
+}
+
+func (s *MemoryStore) record(o *Outcome, now memInstant) bool {
+	d := s.tenant(o.Tenant).deliveries[o.DeliveryID]
+	if d == nil || d.State != DeliveryLeased || d.token != o.Token {
+		return false
+	}
+	ep := d.endpoint
+	health := ep.Health
+	if o.Judge != nil && !ep.deleted {
+		health = o.Judge(health, now.wall)
+	}
+
+	s.unlease(d)
+	row := o.Attempt
+	row.Number = d.AttemptCount
+	switch o.Kind {
+	case OutcomeDelivered:
+		d.Attempts = append(d.Attempts, row)
+		s.finish(d, DeliverySucceeded, "", now)
+	case OutcomeFailed:
+		d.Attempts = append(d.Attempts, row)
+		s.finish(d, DeliveryFailed, o.Reason, now)
+	case OutcomeRetry:
+		d.Attempts = append(d.Attempts, row)
+		s.again(d, o.Wait, now)
+	case OutcomeInterrupted:
+		s.interrupt(d, row, o.Wait, now)
+	case OutcomeReleased:
+		d.AttemptCount--
+		if d.Kind.Once() {
+			s.finish(d, DeliveryFailed, FailCancelled, now)
+		} else {
+			s.again(d, o.Wait, now)
+		}
+	}
+	s.judged(ep, health, now)
+	s.place(ep)
+	return true
+}
+
+// interrupt logs an interrupted attempt, and tries again unless there were too many of them.
+func (s *MemoryStore) interrupt(d *memDelivery, row Attempt, wait time.Duration, now memInstant) {
+	d.Attempts = append(d.Attempts, row)
+	d.Interrupted++
+	if d.Kind.Once() || d.Interrupted >= MaxInterrupted {
+		s.finish(d, DeliveryFailed, FailInterrupted, now)
+		return
+	}
+	s.again(d, wait, now)
+}
+
+// again makes a delivery pending whose lease ended, unless its endpoint is no more.
+func (s *MemoryStore) again(d *memDelivery, wait time.Duration, now memInstant) {
+	if d.endpoint.deleted {
+		s.finish(d, DeliveryFailed, FailEndpointDeleted, now)
+		return
+	}
+	s.wait(d, wait, now)
+}
+
+// finish gives a delivery that is in no queue its final state.
+func (s *MemoryStore) finish(d *memDelivery, state DeliveryState, reason FailReason, now memInstant) {
+	d.State, d.Reason = state, reason
+	d.NextAttemptAt = time.Time{}
+	d.FinishedAt = now.wall
+	d.finished = now.at
+	s.live.Remove(d.place)
+	d.place = s.finished.PushBack(d)
+	for s.finished.Len() > s.maxFinished {
+		s.drop(s.finished.Front().Value.(*memDelivery), now)
+	}
+}
