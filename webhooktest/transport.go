@@ -1,0 +1,97 @@
+package webhooktest
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+)
+
+// Transport returns a RoundTripper that carries every request, whatever its host, to h, in memory. It is net/http's own client and server with a connection
+// in memory between them: what h sees and what the client gets, informational responses, trailers, limits and errors included, is what they would be over HTTP/1.1, and
+// so are the hooks of net/http/httptrace.
+//
+// It works in a [testing/synctest] bubble. Each request has a connection of its own; nothing of it is left when the response's body is
+// closed or the request's context ends, and h has returned.
+//
+// No name is looked up and no handshake made: the address that answers is always 192.0.2.1 (RFC 5737) with the URL's port. For a
+// URL with https the handler finds Request.TLS set, without certificates.
+func Transport(h http.Handler) http.RoundTripper {
+	return &http.Transport{
+		DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
+			return serve(h, addr)
+		},
+		DialTLSContext: func(_ context.Context, _, addr string) (net.Conn, error) {
+			host, _, _ := net.SplitHostPort(addr)
+			state := &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: host}
+			return serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				r.TLS = state
+				h.ServeHTTP(w, r)
+			}), addr)
+		},
+		DisableCompression:  true,
+		MaxIdleConnsPerHost: -1, // keeps no connection, and unlike DisableKeepAlives adds no header to the request
+	}
+}
+
+// serve returns the client's end of a new connection to h. Its server is one of its own: a shared one could not be used from two bubbles.
+func serve(h http.Handler, addr string) (net.Conn, error) {
+	_, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	near, far := newConn(int(port))
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	server := &http.Server{Protocols: protocols, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		plain := &responseWriter{ResponseWriter: w}
+		h.ServeHTTP(plain, r)
+		if !plain.hijacked && r.ContentLength > 0 {
+			_, _ = io.Copy(io.Discard, r.Body)
+		}
+	})}
+	go server.Serve(&onceListener{conn: far}) // returns when the listener has nothing more; the connection's goroutine ends with the connection
+	return near, nil
+}
+
+// responseWriter is the server's, without the method by which http.MaxBytesReader tells it that a body was too long. The server closes a connection whose body it
+// did not read to the end only after half a second, lest a reset overtake the response. In memory none does, and a bubble must not be left with somebody asleep:
+// so it is not told, and what the handler has left of the body is read.
+type responseWriter struct {
+	http.ResponseWriter
+	hijacked bool // the body is the handler's
+}
+
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *responseWriter) Flush() { w.ResponseWriter.(http.Flusher).Flush() }
+
+func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := w.ResponseWriter.(http.Hijacker).Hijack()
+	w.hijacked = err == nil
+	return c, rw, err
+}
+
+// onceListener accepts one connection.
+type onceListener struct {
+	conn net.Conn
+	done bool
+}
+
+func (l *onceListener) Accept() (net.Conn, error) {
+	if l.done {
+		return nil, net.ErrClosed
+	}
+	l.done = true
+	return l.conn, nil
+}
+
+func (l *onceListener) Close() error   { return nil }
+func (l *onceListener) Addr() net.Addr { return l.conn.LocalAddr() }
