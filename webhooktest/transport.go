@@ -1,10 +1,8 @@
 package webhooktest
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -15,7 +13,7 @@ import (
 // so are the hooks of net/http/httptrace.
 //
 // It works in a [testing/synctest] bubble. Each request has a connection of its own; nothing of it is left when the response's body is
-// closed or the request's context ends, and h has returned.
+// closed or the request's context ends, and h has returned. As on any server, h learns that the client has gone only once it has read the request's body.
 //
 // No name is looked up and no handshake made: the address that answers is always 192.0.2.1 (RFC 5737) with the URL's port. For a
 // URL with https the handler finds Request.TLS set, without certificates.
@@ -48,35 +46,20 @@ func serve(h http.Handler, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	near, far := newConn(int(port))
+	far.served.Store(true)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	server := &http.Server{Protocols: protocols, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		plain := &responseWriter{ResponseWriter: w}
-		h.ServeHTTP(plain, r)
-		if !plain.hijacked && r.ContentLength > 0 {
-			_, _ = io.Copy(io.Discard, r.Body)
-		}
-	})}
+	server := &http.Server{
+		Handler:   h,
+		Protocols: protocols,
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateHijacked {
+				far.served.Store(false)
+			}
+		},
+	}
 	go server.Serve(&onceListener{conn: far}) // returns when the listener has nothing more; the connection's goroutine ends with the connection
 	return near, nil
-}
-
-// responseWriter is the server's, without the method by which http.MaxBytesReader tells it that a body was too long. The server closes a connection whose body it
-// did not read to the end only after half a second, lest a reset overtake the response. In memory none does, and a bubble must not be left with somebody asleep:
-// so it is not told, and what the handler has left of the body is read.
-type responseWriter struct {
-	http.ResponseWriter
-	hijacked bool // the body is the handler's
-}
-
-func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w *responseWriter) Flush() { w.ResponseWriter.(http.Flusher).Flush() }
-
-func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	c, rw, err := w.ResponseWriter.(http.Hijacker).Hijack()
-	w.hijacked = err == nil
-	return c, rw, err
 }
 
 // onceListener accepts one connection.
