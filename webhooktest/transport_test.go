@@ -20,13 +20,6 @@ import (
 	"github.com/meshia/webhook/webhooktest"
 )
 
-func post(t *testing.T, ctx context.Context, url string, body io.Reader) *http.Request {
-	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
-	require.NoError(t, err)
-	return req
-}
-
 func roundTrip(t *testing.T, h http.HandlerFunc, req *http.Request) (*http.Response, error) {
 	t.Helper()
 	return webhooktest.Transport(h).RoundTrip(req)
