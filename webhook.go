@@ -106,6 +106,8 @@ type Health struct {
 	State  EndpointState
 	Reason StateReason // empty where the state explains itself
 	Since  time.Time   // when State was entered
+	// Verified is set once a ping to its URL was answered with 2xx, or by adding it without a ping. A new URL clears it.
+	Verified bool
 
 	// Window is how many deliveries may be in flight to the endpoint at once, over all processes. 0 counts as 1.
 	Window int
@@ -251,6 +253,7 @@ const (
 	ErrorReset     ErrorClass = "reset"     // the connection was cut before a response came
 	ErrorProtocol  ErrorClass = "protocol"  // what came back is not an HTTP response, or its header is too large
 	ErrorNetwork   ErrorClass = "network"   // any other failure of the network: no route, no free port
+	ErrorInternal  ErrorClass = "internal"  // nothing was sent: the endpoint as stored cannot be used, or the transport panicked
 	ErrorStopped   ErrorClass = "stopped"   // interrupted: the dispatcher was stopped and the drain time was over
 	ErrorOwnerLost ErrorClass = "lost"      // interrupted: the process that made the attempt died or did not report back
 	ErrorCancelled ErrorClass = "cancelled" // interrupted: the caller of a ping or test gave up
