@@ -1,0 +1,146 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http/httptrace"
+	"net/textproto"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/meshia/webhook/internal/netguard"
+)
+
+// exchange watches one request through net/http/httptrace: where its time goes, and how far it came, which tells errors apart that read alike.
+type exchange struct {
+	started time.Time
+
+	mu       sync.Mutex // the transport goes on dialling, and calling, after the request it dialled for is over
+	phases   Phases
+	remote   string
+	dns      time.Time
+	connect  time.Time
+	tls      time.Time
+	gotConn  time.Time
+	answered bool // the first byte of a response came
+	tlsErr   error
+}
+
+func (x *exchange) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		DNSStart: func(httptrace.DNSStartInfo) { x.note(func(now time.Time) { x.dns = now }) },
+		DNSDone:  func(httptrace.DNSDoneInfo) { x.note(func(now time.Time) { x.phases.DNS = now.Sub(x.dns) }) },
+		ConnectStart: func(string, string) {
+			x.note(func(now time.Time) {
+				if x.connect.IsZero() { // further ones are for the host's other addresses
+					x.connect = now
+				}
+			})
+		},
+		ConnectDone: func(_, _ string, err error) {
+			if err == nil {
+				x.note(func(now time.Time) { x.phases.Connect = now.Sub(x.connect) })
+			}
+		},
+		TLSHandshakeStart: func() { x.note(func(now time.Time) { x.tls = now }) },
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+			x.note(func(now time.Time) { x.phases.TLS, x.tlsErr = now.Sub(x.tls), err })
+		},
+		GotConn: func(info httptrace.GotConnInfo) {
+			x.note(func(now time.Time) {
+				x.gotConn, x.phases.Reused = now, info.Reused
+				if info.Reused { // a dial that this request started and did not wait for is another's
+					x.phases.DNS, x.phases.Connect, x.phases.TLS = 0, 0, 0
+				}
+				if info.Conn != nil {
+					x.remote = info.Conn.RemoteAddr().String()
+				}
+			})
+		},
+		GotFirstResponseByte: func() {
+			x.note(func(now time.Time) { x.phases.FirstByte, x.answered = now.Sub(x.gotConn), true })
+		},
+	}
+}
+
+func (x *exchange) note(f func(now time.Time)) {
+	now := time.Now()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	f(now)
+}
+
+func (x *exchange) result() (Phases, string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.phases, x.remote
+}
+
+// classify puts the error of a round trip into its class, with words that the endpoint's owner may read: they name no address that this side looked up.
+func (x *exchange) classify(ctx context.Context, err error) (AttemptResult, ErrorClass, string) {
+	switch cause := context.Cause(ctx); {
+	case cause == errStopped:
+		return AttemptInterrupted, ErrorStopped, "cut off when the sender was stopped"
+	case cause == errTimedOut:
+		return AttemptFailed, ErrorTimeout, "no complete response within the time allowed"
+	case cause != nil:
+		return AttemptInterrupted, ErrorCancelled, "cancelled by whoever asked for it"
+	}
+	x.mu.Lock()
+	tlsErr, answered := x.tlsErr, x.answered
+	x.mu.Unlock()
+
+	var (
+		dns      *net.DNSError
+		blocked  *netguard.BlockedError
+		timeout  net.Error
+		record   tls.RecordHeaderError
+		protocol textproto.ProtocolError
+	)
+	switch {
+	case errors.As(err, &blocked):
+		return AttemptFailed, ErrorBlocked, blocked.Error()
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return AttemptFailed, ErrorDNS, "the host has no address"
+	case errors.As(err, &dns):
+		return AttemptFailed, ErrorDNS, "looking up the host failed"
+	case errors.As(err, &record):
+		return AttemptFailed, ErrorTLS, "the port does not speak TLS"
+	case tlsErr != nil && !errors.Is(tlsErr, context.Canceled):
+		return AttemptFailed, ErrorTLS, tlsDetail(tlsErr)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return AttemptFailed, ErrorTimeout, "no connection within the time allowed"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return AttemptFailed, ErrorRefused, "the connection was refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return AttemptFailed, ErrorReset, "the connection was cut before a response came"
+	case answered, errors.As(err, &protocol):
+		return AttemptFailed, ErrorProtocol, "what came back is not an HTTP response, or its header is too large"
+	default:
+		return AttemptFailed, ErrorNetwork, "the host could not be reached"
+	}
+}
+
+// tlsDetail tells the owner of a certificate what is wrong with it, in the words of crypto/x509, which name nothing but the certificate.
+func tlsDetail(err error) string {
+	var (
+		invalid x509.CertificateInvalidError
+		host    x509.HostnameError
+		unknown x509.UnknownAuthorityError
+	)
+	switch {
+	case errors.As(err, &invalid):
+		return invalid.Error()
+	case errors.As(err, &host):
+		return host.Error()
+	case errors.As(err, &unknown):
+		return unknown.Error()
+	default:
+		return "the TLS handshake failed"
+	}
+}

@@ -1,0 +1,197 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// sender makes one attempt: it signs, posts, and reads the response within its bounds. It knows no store and never tries again.
+type sender struct {
+	transport   http.RoundTripper
+	timeout     time.Duration // of the whole exchange
+	maxResponse int           // bytes kept of a response's body, and of its header
+}
+
+const userAgent = "Meshia-Webhook/" + Version
+
+// Why an attempt was cut off by this side, as causes of its context's end.
+var (
+	errStopped  = errors.New("the dispatcher was stopped")
+	errTimedOut = errors.New("the exchange took too long")
+)
+
+// target is where an attempt goes and what signs it.
+type target struct {
+	url     *url.URL
+	signing []signingKey // the secrets that are live, the oldest first
+}
+
+type signingKey struct {
+	id     string
+	signer *Signer
+}
+
+// send makes the attempt that l gives the right to. It returns when the exchange is over, has timed out, or ctx has ended.
+func (s *sender) send(ctx context.Context, l *Lease, to target) Attempt {
+	now := time.Now()
+	a := Attempt{Number: l.Delivery.AttemptCount, StartedAt: now.UTC()}
+
+	body := l.Event.Body
+	header, secretID := requestHeader(l, to.signing, now)
+	a.SecretID = secretID
+	req := &http.Request{
+		Method: http.MethodPost, URL: to.url, Host: to.url.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: header, ContentLength: int64(len(body)),
+		// No GetBody: net/http would use it to send the request again by itself, and that request would have no row in the log.
+		Body: io.NopCloser(bytes.NewReader(body)),
+	}
+
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, errTimedOut)
+	defer cancel()
+	ex := &exchange{started: now}
+	// The round tripper, not a client around it: a client would follow redirects, and carry the signature to a host that nobody registered.
+	resp, err := s.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, ex.trace())))
+	switch {
+	case err != nil:
+		a.fail(ex.classify(ctx, err))
+		header = header.Clone() // the transport may be reading the request still
+	default:
+		a.read(resp, s.maxResponse)
+	}
+	a.Latency = time.Since(now)
+	a.Phases, a.RemoteAddr = ex.result()
+	header.Del(HeaderSignature)
+	header.Del(HeaderStandardSignature)
+	a.RequestHeader = header
+	return a
+}
+
+// requestHeader is everything that goes over the wire beside the body, and the id of the secret that signed X-Meshia-Signature.
+func requestHeader(l *Lease, live []signingKey, now time.Time) (http.Header, string) {
+	h := make(http.Header, 9)
+	values := make([]string, 0, 9) // one allocation for all of them
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	set("Content-Type", "application/json")
+	set("User-Agent", userAgent)
+	set(keyID, l.Event.ID)
+	set(keyTimestamp, strconv.FormatInt(now.Unix(), 10))
+	set(HeaderDelivery, l.Delivery.ID)
+	set(HeaderAttempt, strconv.Itoa(l.Delivery.AttemptCount))
+	if len(live) == 0 {
+		return h, ""
+	}
+	key := live[choose(live, l)]
+	set(HeaderSignature, key.signer.Signature(l.Event.Body))
+	standard := live[0].signer.StandardSignature(l.Event.ID, now, l.Event.Body)
+	for _, k := range live[1:] {
+		standard += " " + k.signer.StandardSignature(l.Event.ID, now, l.Event.Body)
+	}
+	set(keyStandardSignature, standard)
+	return h, key.id
+}
+
+// choose says which secret signs X-Meshia-Signature, which has room for one. A receiver knows one of them, and may change from the old to the new at any
+// moment: it is served with the one that it last accepted, at first the oldest, and a delivery that failed with one is tried again with the other.
+func choose(live []signingKey, l *Lease) int {
+	choice := 0
+	for i, k := range live {
+		if k.id == l.Endpoint.Health.AcceptedSecret {
+			choice = i
+		}
+	}
+	for i, k := range live {
+		if k.id == l.LastSecret && len(live) > 1 {
+			choice = (i + 1) % len(live)
+		}
+	}
+	return choice
+}
+
+func (a *Attempt) fail(result AttemptResult, class ErrorClass, detail string) {
+	a.Result, a.Error, a.Detail = result, class, clip(detail, 256)
+}
+
+// read takes the response in. Whether the delivery succeeded is decided by the status line: a body that is cut off after it changes nothing, as
+// the receiver has answered by then.
+func (a *Attempt) read(resp *http.Response, limit int) {
+	defer resp.Body.Close()
+	a.Status = resp.StatusCode
+	a.ResponseHeader = clipHeader(resp.Header, limit)
+	switch {
+	case a.Status >= 200 && a.Status <= 299:
+		a.Result = AttemptDelivered
+	case a.Status >= 300 && a.Status <= 399:
+		a.fail(AttemptFailed, ErrorRedirect, "answered "+strconv.Itoa(a.Status)+"; redirects are not followed")
+	default:
+		a.fail(AttemptFailed, ErrorStatus, "answered "+strconv.Itoa(a.Status))
+	}
+	if resp.ContentLength == 0 {
+		return
+	}
+
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
+	if len(body) > limit {
+		body, a.Truncated = cutRune(body[:limit]), true
+	}
+	a.ResponseBody = body
+	if err != nil { // cut off, too slow, or not what its header announced: what came is kept
+		a.Truncated = true
+	}
+}
+
+// clip cuts s to limit bytes between runes.
+func clip(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return string(cutRune([]byte(s[:limit])))
+}
+
+// cutRune drops the first bytes of a rune that has lost its last ones.
+func cutRune(b []byte) []byte {
+	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
+		if tail := b[len(b)-i:]; utf8.RuneStart(tail[0]) {
+			if !utf8.FullRune(tail) {
+				return b[:len(b)-i]
+			}
+			break
+		}
+	}
+	return b
+}
+
+// clipHeader keeps the fields of h that fit into limit bytes, in no particular order where they do not all fit.
+func clipHeader(h http.Header, limit int) http.Header {
+	size := 0
+	for name, values := range h {
+		for _, v := range values {
+			size += len(name) + len(v)
+		}
+	}
+	if size <= limit {
+		return h
+	}
+	kept := make(http.Header, len(h))
+	for name, values := range h {
+		for _, v := range values {
+			if limit -= len(name) + len(v); limit < 0 {
+				return kept
+			}
+			kept[name] = append(kept[name], strings.Clone(v)) // a clone: v holds the whole header in memory
+		}
+	}
+	return kept
+}
