@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// retryAfter is how long the sender of an event that is being handled should wait, in seconds: about as long as it would have waited for an answer.
-const retryAfter = "15"
+// twinRetryAfter is how long the sender of an event that is being handled should wait, in seconds: about as long as it would have waited for an answer.
+const twinRetryAfter = "15"
 
 // ReceiverConfig configures [NewReceiver].
 type ReceiverConfig struct {

@@ -103,6 +103,7 @@ type Queue interface {
 	//
 	// Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a pause ends. It may be earlier. Deliveries that are due already
 	// and were left because MaxSlow was reached need not count: the caller knows by itself when it has room for them.
+	// Claimed.Blocked MUST be true if deliveries are left that are due and that only the window of their endpoint, Max or MaxSlow kept from being handed out.
 	Claim(ctx context.Context, req ClaimRequest) (Claimed, error)
 
 	// Record stores outcomes and answers, for each, whether it was applied.
@@ -114,7 +115,7 @@ type Queue interface {
 	// OutcomeInterrupted MUST do what Claim does for a lease that has run out, but for the row, which is the outcome's, and the due time, which is after Wait.
 	// OutcomeReleased MUST store no attempt, lower AttemptCount by one and make the delivery pending and due after Wait; where the kind is Once it MUST fail with FailCancelled.
 	// A delivery that would be pending but whose endpoint was deleted MUST fail with FailEndpointDeleted, here and where Claim settles a lease.
-	// Judge MUST be called exactly once for an applied outcome, on the health as it is in the transaction, and its result stored; for a deleted endpoint it is not called.
+	// Judge MUST be called for an applied outcome, on the health as it is in the transaction, and what it returned in the transaction that was committed MUST be stored; for a deleted endpoint it is not called.
 	// A final state MUST NOT change again.
 	Record(ctx context.Context, outcomes []Outcome) (applied []bool, err error)
 }
@@ -133,6 +134,8 @@ type Claimed struct {
 	Leases []Lease
 	// Next is how long until another call can find something; negative: nothing is waiting for a time to come.
 	Next time.Duration
+	// Blocked reports whether more was due than could be handed out: asking again is worth it as soon as an outcome is recorded.
+	Blocked bool
 }
 
 // Endpoints keeps the tenants' endpoints.

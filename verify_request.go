@@ -177,7 +177,7 @@ func answer(w http.ResponseWriter, r *http.Request, logger *slog.Logger, e Event
 		w.Header().Set("Allow", http.MethodPost)
 	case http.StatusServiceUnavailable:
 		level = slog.LevelInfo
-		w.Header().Set("Retry-After", retryAfter)
+		w.Header().Set("Retry-After", twinRetryAfter)
 	case http.StatusInternalServerError:
 		level = slog.LevelError
 	}

@@ -1,0 +1,75 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Ping sends the endpoint a signed ping, whatever its state, and returns the delivery with its one attempt. A 2xx makes a pending endpoint active. It works without Run and takes at most
+// Config.Timeout. If ctx ends during the request, the delivery fails with FailCancelled. Errors: [ErrNotFound].
+func (d *Dispatcher) Ping(ctx context.Context, endpointID string) (Delivery, error) {
+	return d.direct(ctx, "ping", endpointID, KindPing, func() (Event, string, error) {
+		e, err := d.store.Endpoint(ctx, d.tenant, endpointID)
+		if err != nil {
+			return Event{}, "", err
+		}
+		return ping.New("", PingData{WebhookID: e.ID, Events: e.Events}), "", nil
+	})
+}
+
+// SendTest sends one endpoint an event that nobody else gets, whatever it subscribed to, and returns the delivery with its one attempt. Errors: as Emit, and [ErrNotFound].
+func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, e Event) (Delivery, error) {
+	return d.direct(ctx, "send test", endpointID, KindTest, func() (Event, string, error) {
+		return e, "", d.checkEvent(&e)
+	})
+}
+
+// Redeliver sends the event of an earlier delivery again, to the same endpoint, as a new delivery with attempts of its own. The event keeps its id, by which the receiver knows
+// it. It returns the new delivery after its first attempt; if that fails, it is retried by the same policy as any other. Errors: [ErrNotFound] where the delivery, its event or its endpoint is gone.
+func (d *Dispatcher) Redeliver(ctx context.Context, deliveryID string) (Delivery, error) {
+	old, err := d.Delivery(ctx, deliveryID)
+	if err != nil {
+		return Delivery{}, err
+	}
+	return d.direct(ctx, "redeliver", old.EndpointID, KindRedelivery, func() (Event, string, error) {
+		e, err := d.store.Event(ctx, d.tenant, old.EventID)
+		return e, old.ID, err
+	})
+}
+
+// direct makes a delivery for one endpoint and sends it here and now, through the same store and log as any other.
+func (d *Dispatcher) direct(ctx context.Context, what, endpointID string, kind DeliveryKind, event func() (Event, string, error)) (Delivery, error) {
+	fail := func(err error) (Delivery, error) { return Delivery{}, fmt.Errorf("webhook: %s: %w", what, err) }
+	if err := d.allowed(); err != nil {
+		return fail(err)
+	}
+	e, of, err := event()
+	if err != nil {
+		return fail(err)
+	}
+	res, err := d.store.Enqueue(ctx, EnqueueRequest{
+		Tenant: d.tenant, Events: []Event{e},
+		Direct: &Direct{EndpointID: endpointID, Kind: kind, RedeliveryOf: of, Owner: d.owner, Term: d.term()},
+	})
+	if err != nil {
+		return fail(err)
+	}
+	if len(res.Leases) != 1 {
+		return fail(errors.New("the store did not lease the delivery"))
+	}
+
+	s := d.attempt(ctx, &res.Leases[0])
+	// What happened is recorded also for a caller who has gone.
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin)
+	defer cancel()
+	d.record(after, []settled{s})
+	if s.Kind == OutcomeRetry || s.Kind == OutcomeInterrupted || s.after.State != s.before.State {
+		d.Wake(after)
+	}
+	delivery, err := d.store.Delivery(after, d.tenant, s.DeliveryID)
+	if err != nil {
+		return fail(err)
+	}
+	return delivery, nil
+}

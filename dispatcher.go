@@ -1,0 +1,183 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/meshia/webhook/internal/id"
+	"github.com/meshia/webhook/internal/netguard"
+)
+
+// Dispatcher is the emitting side: it accepts events, keeps endpoints, and, while Run runs, sends what is due. It is safe for concurrent use.
+// A Dispatcher that is not run still emits, pings and reads: the dispatchers of other processes on the same store send.
+type Dispatcher struct {
+	*engine
+	tenant string
+	view   bool // made by Tenant
+}
+
+// engine is what all tenants' views of a dispatcher share.
+type engine struct {
+	cfg    Config
+	store  Store
+	waker  Waker // nil where the store has none
+	guard  *netguard.Guard
+	sender sender
+	rules  rules
+	keys   keyring
+	owner  string // names this dispatcher in leases
+	log    *slog.Logger
+	run    atomic.Pointer[run] // nil while Run is not running
+}
+
+// NewDispatcher makes a dispatcher on a store. A nil cfg means the defaults. All that is wrong with cfg is joined in one error, of the family [ErrInvalidConfig].
+func NewDispatcher(s Store, cfg *Config) (*Dispatcher, error) {
+	c, err := cfg.withDefaults()
+	if s == nil {
+		err = errors.Join(err, fmt.Errorf("%w: no store", ErrInvalidConfig))
+	}
+	guard, transport, guardErr := c.transport()
+	if err := errors.Join(err, guardErr); err != nil {
+		return nil, fmt.Errorf("webhook: new dispatcher: %w", err)
+	}
+	e := &engine{
+		cfg: c, store: s, guard: guard, owner: id.New("own_"), log: c.Logger,
+		sender: sender{transport: transport, timeout: c.Timeout, maxResponse: c.MaxResponseBytes},
+		rules:  rules{policy: c.Retry, maxRetryAfter: c.MaxRetryAfter, maxInFlight: c.MaxInFlight},
+	}
+	e.waker, _ = s.(Waker)
+	return &Dispatcher{engine: e}, nil
+}
+
+// Tenant returns a view of the dispatcher in which every call is the tenant's: it sees and changes nothing of another's. The id is valid UTF-8 of at most 255 bytes; what
+// is not is refused by the calls that are made through the view. The dispatcher itself is the view of tenant "".
+func (d *Dispatcher) Tenant(id string) *Dispatcher {
+	return &Dispatcher{engine: d.engine, tenant: id, view: true}
+}
+
+// allowed checks the view that a call is made through.
+func (d *Dispatcher) allowed() error {
+	switch {
+	case d.cfg.RequireTenant && d.tenant == "":
+		return ErrTenantRequired
+	case len(d.tenant) > 255 || !utf8.ValidString(d.tenant):
+		return ErrInvalidTenant
+	default:
+		return nil
+	}
+}
+
+// Emit stores the events, all or none, for every endpoint that subscribes to them, and returns when they are stored: a nil error means that they will be delivered, or their failure will be seen in the log.
+// An event whose id is known, with equal type, session and data, is a no-op. Errors: those of the family [ErrInvalidEvent], [ErrConflict], [ErrStoreFull], [ErrTenantRequired], [ErrInvalidTenant], and the
+// store's own; with any of them nothing was stored, unless the store lost its connection while it committed: emit again with the same id then.
+func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
+	if err := d.check(events); err != nil {
+		return fmt.Errorf("webhook: emit: %w", err)
+	}
+	if len(events) == 0 {
+		return nil
+	}
+
+	req := EnqueueRequest{Tenant: d.tenant, Events: events}
+	r := d.run.Load()
+	reserved := 0
+	if r != nil {
+		reserved = r.reserve(len(events) * handOverPerEvent)
+	}
+	if reserved > 0 {
+		req.HandOver = &HandOver{Owner: d.owner, Term: d.term(), Max: reserved}
+	}
+	asked := time.Now()
+	res, err := d.store.Enqueue(ctx, req)
+	if r != nil {
+		r.start(res.Leases, asked, reserved)
+	}
+	if err != nil {
+		return fmt.Errorf("webhook: emit: %w", err)
+	}
+	if res.Queued {
+		d.wake(ctx, r)
+	}
+	return nil
+}
+
+// handOverPerEvent is how many slots Emit offers for each event: most events go to few endpoints, and what is not handed over is claimed.
+const handOverPerEvent = 4
+
+// EmitTo is Emit into a transaction of the caller's, which a store's Outbox stands for: rolled back, the events were never there. Nothing is sent
+// before the commit; call Wake after it, or the events wait for the next poll.
+func (d *Dispatcher) EmitTo(ctx context.Context, box Outbox, events ...Event) error {
+	if err := d.check(events); err != nil {
+		return fmt.Errorf("webhook: emit: %w", err)
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	if _, err := box.Enqueue(ctx, EnqueueRequest{Tenant: d.tenant, Events: events}); err != nil {
+		return fmt.Errorf("webhook: emit: %w", err)
+	}
+	return nil
+}
+
+// Wake makes the dispatchers on the store look for what is due, in this process and, where the store can tell them, in others.
+func (d *Dispatcher) Wake(ctx context.Context) { d.wake(ctx, d.run.Load()) }
+
+func (e *engine) wake(ctx context.Context, r *run) {
+	if r != nil {
+		r.wake()
+	}
+	if e.waker == nil {
+		return
+	}
+	if err := e.waker.Wake(ctx); err != nil { // they find it at their next poll
+		e.log.LogAttrs(ctx, slog.LevelWarn, "webhook: other dispatchers could not be told", slog.Any("error", err))
+	}
+}
+
+// check refuses what must not be stored.
+func (d *Dispatcher) check(events []Event) error {
+	if err := d.allowed(); err != nil {
+		return err
+	}
+	for i := range events {
+		if err := d.checkEvent(&events[i]); err != nil {
+			if len(events) > 1 {
+				return fmt.Errorf("event %d: %w", i, err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Dispatcher) checkEvent(e *Event) error {
+	if e.err != nil {
+		return e.err
+	}
+	if _, ok := d.cfg.Registry.Lookup(e.Type); !ok {
+		return fmt.Errorf("%w: %q", ErrUnknownEventType, e.Type)
+	}
+	if len(e.Body) > d.cfg.MaxEventBytes {
+		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrEventTooLarge, len(e.Body), d.cfg.MaxEventBytes)
+	}
+	if e.dataAt > 0 {
+		return nil // its form was checked when it was made
+	}
+	// Put together by hand, or received from elsewhere: the fields must be what the body says.
+	read, err := ParseEvent(e.ID, e.Body)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalidEvent, err)
+	}
+	if read.Type != e.Type || read.SessionID != e.SessionID || !read.Time.Equal(e.Time) || len(e.Data()) == 0 {
+		return fmt.Errorf("%w: its fields and its body differ", ErrInvalidEvent)
+	}
+	return e.check()
+}
+
+// term is how long a lease lasts.
+func (e *engine) term() time.Duration { return e.cfg.Timeout + leaseMargin }

@@ -1,0 +1,187 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// settled is an outcome on its way to the store.
+type settled struct {
+	Outcome
+	lease *Lease
+	// before and after are the endpoint's health around the outcome. They are set when the store applied it.
+	before, after Health
+}
+
+// attempt sends and settles, in whichever goroutine owns the lease.
+func (e *engine) attempt(ctx context.Context, l *Lease) settled {
+	o := e.settle(l, e.send(ctx, l))
+	return settled{Outcome: o, lease: l}
+}
+
+// send is sender.send where the endpoint can be used and the transport, which may be the user's, does not panic.
+func (e *engine) send(ctx context.Context, l *Lease) (a Attempt) {
+	started := time.Now()
+	broken := func(detail string) Attempt {
+		a := Attempt{Number: l.Delivery.AttemptCount, StartedAt: started.UTC(), Latency: time.Since(started)}
+		a.fail(AttemptFailed, ErrorInternal, detail)
+		return a
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.LogAttrs(ctx, slog.LevelError, "webhook: sending panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			a = broken("the request could not be made")
+		}
+	}()
+	to, err := e.keys.target(l.Endpoint, started)
+	if err != nil {
+		e.log.LogAttrs(ctx, slog.LevelError, "webhook: an endpoint cannot be used as it is stored", slog.String("endpoint", l.Endpoint.ID), slog.Any("error", err))
+		return broken("the webhook's settings cannot be used")
+	}
+	return e.sender.send(ctx, l, to)
+}
+
+// settle is rules.settle where the policy, which may be the user's, does not panic; if it does, the default one decides.
+func (e *engine) settle(l *Lease, a Attempt) (o Outcome) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.LogAttrs(context.Background(), slog.LevelError, "webhook: the retry policy panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			standard := e.rules
+			standard.policy = Backoff{}
+			o = standard.settle(l, a)
+		}
+	}()
+	return e.rules.settle(l, a)
+}
+
+// recorder writes outcomes in batches, since a store takes many as fast as one. There is no goroutine for it: the first who comes writes, for himself and for those who come
+// while he does.
+type recorder struct {
+	run     *run
+	mu      sync.Mutex
+	queue   []settled
+	spare   []settled // the batch before, to be filled again
+	writing bool
+}
+
+func (c *recorder) add(s settled) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = append(c.queue, s)
+	if c.writing {
+		return
+	}
+	c.writing = true
+	for len(c.queue) > 0 {
+		batch := c.queue
+		c.queue = c.spare[:0]
+		c.mu.Unlock()
+		c.run.finish(batch)
+		c.mu.Lock()
+		clear(batch)
+		c.spare = batch
+	}
+	c.writing = false
+}
+
+// finish records a batch, frees its slots, and lets the claim loop look if that may have made something claimable.
+func (r *run) finish(batch []settled) {
+	// Not the context of the attempts: what was cut off by the drain is recorded too.
+	ctx, cancel := context.WithTimeout(context.Background(), leaseMargin)
+	defer cancel()
+	r.record(ctx, batch)
+
+	slow, again := 0, false
+	for i := range batch {
+		if batch[i].lease.Endpoint.Health.Slow {
+			slow++
+		}
+		again = again || batch[i].Kind != OutcomeDelivered && batch[i].Kind != OutcomeFailed
+	}
+	r.release(len(batch), slow)
+	r.mu.Lock()
+	waiting := r.waiting
+	r.mu.Unlock()
+	if waiting || again {
+		r.wake()
+	}
+}
+
+// record writes outcomes until ctx ends: together first and, if the store refuses them, one by one, so that one that cannot be stored does not keep the others from it.
+// What cannot be written is left to the end of its lease, and sent again.
+func (e *engine) record(ctx context.Context, batch []settled) {
+	err := e.recordOnce(ctx, batch)
+	if err == nil {
+		return
+	}
+	e.log.LogAttrs(ctx, slog.LevelWarn, "webhook: recording outcomes failed, trying again", slog.Int("outcomes", len(batch)), slog.Any("error", err))
+	for i := range batch {
+		one := batch[i : i+1]
+		err := retryStore(ctx, func() error { return e.recordOnce(ctx, one) }, func(error) {})
+		if err != nil {
+			e.log.LogAttrs(ctx, slog.LevelError, "webhook: an outcome could not be recorded; the delivery will be sent again",
+				slog.String("delivery", one[0].DeliveryID), slog.Int("attempt", one[0].Attempt.Number), slog.Any("error", err))
+		}
+	}
+}
+
+func (e *engine) recordOnce(ctx context.Context, batch []settled) error {
+	outcomes := make([]Outcome, len(batch))
+	for i := range batch {
+		s := &batch[i]
+		outcomes[i] = s.Outcome
+		if judge := s.Outcome.Judge; judge != nil {
+			outcomes[i].Judge = func(h Health, now time.Time) Health {
+				s.before, s.after = h, judge(h, now) // a store may call it again, if its transaction has to be repeated: the last call counts
+				return s.after
+			}
+		}
+	}
+	applied, err := e.store.Record(ctx, outcomes)
+	if err != nil {
+		return err
+	}
+	if len(applied) != len(batch) {
+		return fmt.Errorf("webhook: the store answered %d of %d outcomes", len(applied), len(batch))
+	}
+	for i := range batch {
+		e.tell(ctx, &batch[i], applied[i])
+	}
+	return nil
+}
+
+// tell logs what an outcome changed.
+func (e *engine) tell(ctx context.Context, s *settled, applied bool) {
+	about := func(level slog.Level, message string, more ...slog.Attr) {
+		if e.log.Enabled(ctx, level) {
+			e.log.LogAttrs(ctx, level, message, append([]slog.Attr{
+				slog.String("delivery", s.DeliveryID), slog.String("endpoint", s.EndpointID), slog.String("event", s.lease.Event.ID),
+				slog.String("type", s.lease.Event.Type), slog.Int("attempt", s.lease.Delivery.AttemptCount),
+			}, more...)...)
+		}
+	}
+	if !applied {
+		about(slog.LevelWarn, "webhook: a lease was lost before its outcome was recorded; the delivery was given to another owner")
+		return
+	}
+	result := []slog.Attr{slog.String("error", string(s.Attempt.Error)), slog.Int("status", s.Attempt.Status), slog.Duration("latency", s.Attempt.Latency)}
+	switch s.Kind {
+	case OutcomeDelivered:
+		about(slog.LevelDebug, "webhook: delivered", result...)
+	case OutcomeRetry:
+		about(slog.LevelInfo, "webhook: attempt failed, will be repeated", append(result, slog.Duration("wait", s.Wait))...)
+	case OutcomeFailed:
+		about(slog.LevelWarn, "webhook: delivery failed", append(result, slog.String("reason", string(s.Reason)))...)
+	case OutcomeInterrupted:
+		about(slog.LevelWarn, "webhook: attempt interrupted", result...)
+	case OutcomeReleased:
+		about(slog.LevelDebug, "webhook: released unsent")
+	}
+	if s.before.State != s.after.State {
+		about(slog.LevelInfo, "webhook: endpoint changed its state", slog.String("from", string(s.before.State)), slog.String("to", string(s.after.State)), slog.String("why", string(s.after.Reason)))
+	}
+}

@@ -1,0 +1,230 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Run sends what is due until ctx ends. It then claims no more, waits up to Config.Drain for the attempts in flight, cuts off those that are left, records every
+// outcome, and returns nil: nothing of it runs on. It returns [ErrRunning] if this dispatcher, or a view of it, is running already. A store that is away does not end it.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	r := newRun(d.engine)
+	if !d.run.CompareAndSwap(nil, r) {
+		return fmt.Errorf("webhook: run: %w", ErrRunning)
+	}
+	r.claimUntil(ctx)
+	r.drain()
+	d.run.Store(nil) // last: until then a second Run is refused
+	return nil
+}
+
+// run is the state of one call of Run: its slots, its workers, and the outcomes that wait to be recorded.
+type run struct {
+	*engine
+	attempts context.Context // what attempts run on: it outlives Run's own context by the drain
+	cut      context.CancelCauseFunc
+	jobs     chan job
+	over     chan struct{} // closed when idle workers are to end
+	workers  sync.WaitGroup
+	due      chan struct{} // something may have become claimable
+	recorder recorder
+
+	mu      sync.Mutex
+	free    int  // slots
+	slow    int  // slots that slow endpoints have
+	waiting bool // more is due than fitted: a slot or a window that becomes free is worth a claim
+	closing bool
+	empty   chan struct{} // closed when closing and every slot is free
+}
+
+// job is a lease on its way to a worker.
+type job struct {
+	lease Lease
+	asked time.Time // when the call that gave the lease was made: its term counts from then
+}
+
+func newRun(e *engine) *run {
+	ctx, cut := context.WithCancelCause(context.Background())
+	r := &run{
+		engine: e, attempts: ctx, cut: cut,
+		jobs: make(chan job), over: make(chan struct{}), due: make(chan struct{}, 1), empty: make(chan struct{}),
+		free: e.cfg.Slots,
+	}
+	r.recorder.run = r
+	return r
+}
+
+// reserve takes up to n free slots, and answers how many.
+func (r *run) reserve(n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closing {
+		return 0
+	}
+	n = min(n, r.free)
+	r.free -= n
+	return n
+}
+
+// release gives n slots back, slow of which slow endpoints had.
+func (r *run) release(n, slow int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.free += n
+	r.slow -= slow
+	if r.closing && r.free == r.cfg.Slots {
+		close(r.empty)
+	}
+}
+
+// start hands leases to workers, each on one of the reserved slots, and gives the slots that are left back.
+func (r *run) start(leases []Lease, asked time.Time, reserved int) {
+	slow := 0
+	for i := range leases {
+		if leases[i].Endpoint.Health.Slow {
+			slow++
+		}
+	}
+	if slow > 0 {
+		r.mu.Lock()
+		r.slow += slow
+		r.mu.Unlock()
+	}
+	for _, l := range leases {
+		j := job{l, asked}
+		select {
+		case r.jobs <- j: // to a worker that is idle
+		default:
+			r.workers.Go(func() { r.work(j) })
+		}
+	}
+	if left := reserved - len(leases); left > 0 {
+		r.release(left, 0)
+	}
+}
+
+// work makes attempts until Run is over. Workers are kept since the stack of a request, once grown, serves the next one too.
+func (r *run) work(j job) {
+	for {
+		r.recorder.add(r.attempt(j))
+		select {
+		case j = <-r.jobs:
+		case <-r.over:
+			return
+		}
+	}
+}
+
+// attempt sends, unless it is too late to, and settles.
+func (r *run) attempt(j job) settled {
+	r.mu.Lock()
+	closing := r.closing
+	r.mu.Unlock()
+	if closing || time.Since(j.asked) > leaseMargin/2 { // a lease that was long on its way could end while the request is under way
+		return settled{lease: &j.lease, Outcome: release(&j.lease, 0)}
+	}
+	return r.engine.attempt(r.attempts, &j.lease)
+}
+
+// wake makes the claim loop look.
+func (r *run) wake() {
+	select {
+	case r.due <- struct{}{}:
+	default: // it is going to look already
+	}
+}
+
+// claimUntil claims whenever something is due and a slot is free, until ctx ends.
+func (r *run) claimUntil(ctx context.Context) {
+	if r.waker != nil {
+		listening, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() { defer close(done); r.listen(listening) }()
+		defer func() { stop(); <-done }()
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.due:
+		case <-timer.C:
+		}
+		timer.Reset(r.claim(ctx))
+	}
+}
+
+// listen hears what other processes tell through the store.
+func (r *run) listen(ctx context.Context) {
+	for ctx.Err() == nil {
+		_ = retryStore(ctx, func() error { return r.waker.Wait(ctx) }, func(err error) {
+			if ctx.Err() == nil {
+				r.log.LogAttrs(ctx, slog.LevelWarn, "webhook: not hearing other dispatchers, polling", slog.Any("error", err))
+			}
+		})
+		r.wake()
+	}
+}
+
+// claim leases what fits into the free slots, and returns how long to wait before the next look.
+func (r *run) claim(ctx context.Context) time.Duration {
+	for {
+		n := r.reserve(r.cfg.Slots)
+		r.expect(true) // until the answer is in: an outcome that is recorded meanwhile makes it old
+		if n == 0 {
+			return r.cfg.Poll
+		}
+		r.mu.Lock()
+		slow := max(min(n, (r.cfg.Slots+1)/2-r.slow), 0)
+		r.mu.Unlock()
+		asked := time.Now()
+		got, err := r.store.Claim(ctx, ClaimRequest{Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge})
+		r.start(got.Leases, asked, n)
+		if err != nil {
+			if ctx.Err() == nil {
+				r.log.LogAttrs(ctx, slog.LevelError, "webhook: claiming failed", slog.Any("error", err))
+			}
+			return r.cfg.Poll
+		}
+		if len(got.Leases) == n {
+			continue
+		}
+		r.expect(got.Blocked)
+		if got.Next < 0 {
+			return r.cfg.Poll
+		}
+		return min(got.Next, r.cfg.Poll)
+	}
+}
+
+func (r *run) expect(more bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = more
+}
+
+// drain waits for what is in flight, cuts off what takes longer than it may, and ends the workers.
+func (r *run) drain() {
+	r.mu.Lock()
+	r.closing = true
+	if r.free == r.cfg.Slots {
+		close(r.empty)
+	}
+	r.mu.Unlock()
+
+	timer := time.NewTimer(r.cfg.Drain)
+	defer timer.Stop()
+	select {
+	case <-r.empty:
+	case <-timer.C:
+		r.cut(errStopped)
+		<-r.empty
+	}
+	r.cut(errStopped)
+	close(r.over)
+	r.workers.Wait()
+}
