@@ -95,7 +95,8 @@ func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 	asked := time.Now()
 	res, err := d.store.Enqueue(ctx, req)
 	if r != nil {
-		r.start(res.Leases, asked, reserved)
+		r.occupy(res.Leases, reserved)
+		r.start(res.Leases, asked)
 	}
 	if err != nil {
 		return fmt.Errorf("webhook: emit: %w", err)

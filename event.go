@@ -75,14 +75,13 @@ func newEvent(eventType, sessionID string, data []byte, opts []EventOption) Even
 		return e
 	}
 
-	session, _ := json.Marshal(sessionID) // a valid string always marshals
-	b := make([]byte, 0, len(`{"event":"","timestamp":"2006-01-02T15:04:05Z","session_id":,"data":}`)+len(eventType)+len(session)+len(data))
+	b := make([]byte, 0, len(`{"event":"","timestamp":"2006-01-02T15:04:05Z","session_id":"","data":}`)+len(eventType)+len(sessionID)+len(data))
 	b = append(b, `{"event":"`...) // names need no escaping
 	b = append(b, eventType...)
 	b = append(b, `","timestamp":"`...)
 	b = e.Time.AppendFormat(b, time.RFC3339)
 	b = append(b, `","session_id":`...)
-	b = append(b, session...)
+	b = appendString(b, sessionID)
 	b = append(b, `,"data":`...)
 	e.dataAt = len(b)
 	b = append(b, data...)

@@ -167,11 +167,7 @@ func (m Metrics) MarshalJSON() ([]byte, error) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		key, err := encode(name)
-		if err != nil {
-			return nil, err
-		}
-		b = append(append(b, key...), ':')
+		b = append(appendString(b, name), ':')
 		if v := m[name]; math.IsNaN(v) || math.IsInf(v, 0) {
 			b = append(b, "null"...)
 		} else {
@@ -179,6 +175,17 @@ func (m Metrics) MarshalJSON() ([]byte, error) {
 		}
 	}
 	return append(b, '}'), nil
+}
+
+// appendString writes s as a JSON string.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, _ := encode(s) // a string always marshals; what is not UTF-8 becomes U+FFFD
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // appendFloat writes the shortest form that reads back as v, with an exponent only where the plain digits would be long (RFC 8785 draws the line there too).

@@ -68,28 +68,33 @@ type recorder struct {
 	writing bool
 }
 
-func (c *recorder) add(s settled) {
+// add records an outcome, or leaves it to whoever is recording. The job that it may return is the caller's to do.
+func (c *recorder) add(s settled) (next job, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.queue = append(c.queue, s)
 	if c.writing {
-		return
+		return next, false
 	}
 	c.writing = true
 	for len(c.queue) > 0 {
 		batch := c.queue
 		c.queue = c.spare[:0]
 		c.mu.Unlock()
-		c.run.finish(batch)
+		if ok { // claimed for this worker, who is needed here
+			c.run.start([]Lease{*next.Lease}, next.asked)
+		}
+		next, ok = c.run.finish(batch)
 		c.mu.Lock()
 		clear(batch)
 		c.spare = batch
 	}
 	c.writing = false
+	return next, ok
 }
 
-// finish records a batch, frees its slots, and lets the claim loop look if that may have made something claimable.
-func (r *run) finish(batch []settled) {
+// finish records a batch, frees its slots, and claims for them at once if more is waiting. Of what it gets it returns one job and hands the others to other workers.
+func (r *run) finish(batch []settled) (next job, ok bool) {
 	// Not the context of the attempts: what was cut off by the drain is recorded too.
 	ctx, cancel := context.WithTimeout(context.Background(), leaseMargin)
 	defer cancel()
@@ -103,12 +108,21 @@ func (r *run) finish(batch []settled) {
 		again = again || batch[i].Kind != OutcomeDelivered && batch[i].Kind != OutcomeFailed
 	}
 	r.release(len(batch), slow)
-	r.mu.Lock()
-	waiting := r.waiting
-	r.mu.Unlock()
-	if waiting || again {
+	if again { // it falls due at a time that the claim loop does not know of
 		r.wake()
 	}
+	r.mu.Lock()
+	waiting := r.waiting && !r.closing
+	r.mu.Unlock()
+	if !waiting || r.claiming.Err() != nil {
+		return next, false
+	}
+	leases, asked, _ := r.claim(r.claiming)
+	if len(leases) == 0 {
+		return next, false
+	}
+	r.start(leases[1:], asked)
+	return job{&leases[0], asked}, true
 }
 
 // record writes outcomes until ctx ends: together first and, if the store refuses them, one by one, so that one that cannot be stored does not keep the others from it.

@@ -11,7 +11,7 @@ import (
 // Run sends what is due until ctx ends. It then claims no more, waits up to Config.Drain for the attempts in flight, cuts off those that are left, records every
 // outcome, and returns nil: nothing of it runs on. It returns [ErrRunning] if this dispatcher, or a view of it, is running already. A store that is away does not end it.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	r := newRun(d.engine)
+	r := newRun(ctx, d.engine)
 	if !d.run.CompareAndSwap(nil, r) {
 		return fmt.Errorf("webhook: run: %w", ErrRunning)
 	}
@@ -24,6 +24,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // run is the state of one call of Run: its slots, its workers, and the outcomes that wait to be recorded.
 type run struct {
 	*engine
+	claiming context.Context // Run's own: when it ends nothing more is claimed
 	attempts context.Context // what attempts run on: it outlives Run's own context by the drain
 	cut      context.CancelCauseFunc
 	jobs     chan job
@@ -42,14 +43,14 @@ type run struct {
 
 // job is a lease on its way to a worker.
 type job struct {
-	lease Lease
+	*Lease
 	asked time.Time // when the call that gave the lease was made: its term counts from then
 }
 
-func newRun(e *engine) *run {
-	ctx, cut := context.WithCancelCause(context.Background())
+func newRun(ctx context.Context, e *engine) *run {
+	attempts, cut := context.WithCancelCause(context.Background())
 	r := &run{
-		engine: e, attempts: ctx, cut: cut,
+		engine: e, claiming: ctx, attempts: attempts, cut: cut,
 		jobs: make(chan job), over: make(chan struct{}), due: make(chan struct{}, 1), empty: make(chan struct{}),
 		free: e.cfg.Slots,
 	}
@@ -80,36 +81,39 @@ func (r *run) release(n, slow int) {
 	}
 }
 
-// start hands leases to workers, each on one of the reserved slots, and gives the slots that are left back.
-func (r *run) start(leases []Lease, asked time.Time, reserved int) {
+// occupy counts leases on the reserved slots, and gives the slots that are left back.
+func (r *run) occupy(leases []Lease, reserved int) {
 	slow := 0
 	for i := range leases {
 		if leases[i].Endpoint.Health.Slow {
 			slow++
 		}
 	}
-	if slow > 0 {
-		r.mu.Lock()
-		r.slow += slow
-		r.mu.Unlock()
+	if left := reserved - len(leases); left > 0 || slow > 0 {
+		r.release(left, -slow)
 	}
-	for _, l := range leases {
-		j := job{l, asked}
+}
+
+// start hands leases to workers.
+func (r *run) start(leases []Lease, asked time.Time) {
+	for i := range leases {
+		j := job{&leases[i], asked}
 		select {
 		case r.jobs <- j: // to a worker that is idle
 		default:
 			r.workers.Go(func() { r.work(j) })
 		}
 	}
-	if left := reserved - len(leases); left > 0 {
-		r.release(left, 0)
-	}
 }
 
 // work makes attempts until Run is over. Workers are kept since the stack of a request, once grown, serves the next one too.
 func (r *run) work(j job) {
 	for {
-		r.recorder.add(r.attempt(j))
+		next, ok := r.recorder.add(r.attempt(j))
+		if ok { // what was claimed for the slot that became free
+			j = next
+			continue
+		}
 		select {
 		case j = <-r.jobs:
 		case <-r.over:
@@ -124,9 +128,9 @@ func (r *run) attempt(j job) settled {
 	closing := r.closing
 	r.mu.Unlock()
 	if closing || time.Since(j.asked) > leaseMargin/2 { // a lease that was long on its way could end while the request is under way
-		return settled{lease: &j.lease, Outcome: release(&j.lease, 0)}
+		return settled{lease: j.Lease, Outcome: release(j.Lease, 0)}
 	}
-	return r.engine.attempt(r.attempts, &j.lease)
+	return r.engine.attempt(r.attempts, j.Lease)
 }
 
 // wake makes the claim loop look.
@@ -154,7 +158,9 @@ func (r *run) claimUntil(ctx context.Context) {
 		case <-r.due:
 		case <-timer.C:
 		}
-		timer.Reset(r.claim(ctx))
+		leases, asked, wait := r.claim(ctx)
+		r.start(leases, asked)
+		timer.Reset(wait)
 	}
 }
 
@@ -170,41 +176,32 @@ func (r *run) listen(ctx context.Context) {
 	}
 }
 
-// claim leases what fits into the free slots, and returns how long to wait before the next look.
-func (r *run) claim(ctx context.Context) time.Duration {
-	for {
-		n := r.reserve(r.cfg.Slots)
-		r.expect(true) // until the answer is in: an outcome that is recorded meanwhile makes it old
-		if n == 0 {
-			return r.cfg.Poll
-		}
-		r.mu.Lock()
-		slow := max(min(n, (r.cfg.Slots+1)/2-r.slow), 0)
-		r.mu.Unlock()
-		asked := time.Now()
-		got, err := r.store.Claim(ctx, ClaimRequest{Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge})
-		r.start(got.Leases, asked, n)
-		if err != nil {
-			if ctx.Err() == nil {
-				r.log.LogAttrs(ctx, slog.LevelError, "webhook: claiming failed", slog.Any("error", err))
-			}
-			return r.cfg.Poll
-		}
-		if len(got.Leases) == n {
-			continue
-		}
-		r.expect(got.Blocked)
-		if got.Next < 0 {
-			return r.cfg.Poll
-		}
-		return min(got.Next, r.cfg.Poll)
-	}
-}
-
-func (r *run) expect(more bool) {
+// claim leases what fits into the free slots, and returns it with how long to wait before the next look. asked is when the store was asked.
+func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait time.Duration) {
+	n := r.reserve(r.cfg.Slots)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.waiting = more
+	r.waiting = true // until the answer is in: an outcome that is recorded meanwhile makes it old
+	slow := max(min(n, (r.cfg.Slots+1)/2-r.slow), 0)
+	r.mu.Unlock()
+	if n == 0 {
+		return nil, asked, r.cfg.Poll
+	}
+	asked = time.Now()
+	got, err := r.store.Claim(ctx, ClaimRequest{Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge})
+	r.occupy(got.Leases, n)
+	if err != nil {
+		if ctx.Err() == nil {
+			r.log.LogAttrs(ctx, slog.LevelError, "webhook: claiming failed", slog.Any("error", err))
+		}
+		return nil, asked, r.cfg.Poll
+	}
+	r.mu.Lock()
+	r.waiting = got.Blocked || len(got.Leases) == n
+	r.mu.Unlock()
+	if got.Next < 0 {
+		return got.Leases, asked, r.cfg.Poll
+	}
+	return got.Leases, asked, min(got.Next, r.cfg.Poll)
 }
 
 // drain waits for what is in flight, cuts off what takes longer than it may, and ends the workers.

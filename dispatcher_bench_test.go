@@ -1,0 +1,164 @@
+package webhook_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshia/webhook"
+)
+
+// The sink is an HTTP server in a process of its own, this test binary started anew: what it costs is not in the figures of the senders.
+const sinkVariable = "WEBHOOK_BENCH_SINK"
+
+func runSink() {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(l.Addr())
+	go func() { // ends with the benchmark, however that ends
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusOK)
+	}))
+}
+
+func startSink(b *testing.B) string {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), sinkVariable+"=1")
+	in, err := cmd.StdinPipe()
+	require.NoError(b, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(b, err)
+	require.NoError(b, cmd.Start())
+	b.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
+	addr, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(b, err)
+	return "http://" + strings.TrimSpace(addr) + "/hook"
+}
+
+// counting counts the outcomes that a store has recorded.
+type counting struct {
+	webhook.Store
+	recorded atomic.Int64
+	changed  chan struct{}
+}
+
+func (c *counting) Record(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
+	applied, err := c.Store.Record(ctx, outcomes)
+	c.recorded.Add(int64(len(outcomes)))
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+	return applied, err
+}
+
+// waitFor returns when n outcomes have been recorded.
+func (c *counting) waitFor(n int64) {
+	for c.recorded.Load() < n {
+		<-c.changed
+	}
+}
+
+// BenchmarkDispatcherAgainstHTTP compares a dispatcher on a memory store, its whole log on, with a tuned net/http client that posts the same bytes to the same sink, 64 in flight each. x-http is the dispatcher's
+// rate divided by the client's: the median of interleaved rounds.
+func BenchmarkDispatcherAgainstHTTP(b *testing.B) {
+	const inFlight, perRound, rounds = 64, 20_000, 7
+	url := startSink(b)
+	body := experiment().Body
+
+	transport := &http.Transport{MaxIdleConnsPerHost: 128, DisableCompression: true}
+	client := &http.Client{Transport: transport}
+	raw := func() time.Duration {
+		start := time.Now()
+		var left atomic.Int64
+		left.Store(perRound)
+		var wg sync.WaitGroup
+		for range inFlight {
+			wg.Go(func() {
+				for left.Add(-1) >= 0 {
+					res, err := client.Post(url, "application/json", bytes.NewReader(body))
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					_, _ = io.Copy(io.Discard, res.Body)
+					_ = res.Body.Close()
+				}
+			})
+		}
+		wg.Wait()
+		return time.Since(start)
+	}
+
+	store := &counting{Store: webhook.NewMemoryStore(nil), changed: make(chan struct{}, 1)}
+	d, err := webhook.NewDispatcher(store, &webhook.Config{
+		MaxInFlight: inFlight, Slots: 256, InsecureHTTP: true, AllowAnyPort: true, AllowPrefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Logger: quiet,
+	})
+	require.NoError(b, err)
+	_, _, err = d.AddEndpoint(b.Context(), webhook.Endpoint{URL: url, Events: []string{"*"}, Secret: webhook.GenerateSecret()}, webhook.WithoutPing())
+	require.NoError(b, err)
+	ctx, stop := context.WithCancel(b.Context())
+	done := make(chan error)
+	go func() { done <- d.Run(ctx) }()
+	emitted := int64(0)
+	ours := func() time.Duration {
+		start := time.Now()
+		var wg sync.WaitGroup
+		const emitters = 8
+		for range emitters {
+			wg.Go(func() {
+				for range perRound / emitters {
+					if err := d.Emit(ctx, experiment()); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		emitted += perRound
+		store.waitFor(emitted)
+		return time.Since(start)
+	}
+
+	raw()
+	ours()
+	var ratios, rates []float64
+	for b.Loop() {
+		ratios, rates = nil, nil
+		for range rounds {
+			theirs, mine := raw(), ours()
+			ratios = append(ratios, theirs.Seconds()/mine.Seconds())
+			rates = append(rates, perRound/mine.Seconds())
+		}
+	}
+	stop()
+	require.NoError(b, <-done)
+	b.ReportMetric(median(ratios), "x-http")
+	b.ReportMetric(slices.Min(ratios), "x-http-min")
+	b.ReportMetric(slices.Max(ratios), "x-http-max")
+	b.ReportMetric(median(rates), "deliveries/s")
+	b.ReportMetric(0, "ns/op")
+}
