@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -34,7 +33,8 @@ type Answer struct {
 	Fault Fault
 	// Raw is sent in place of a response, as it is, whatever it is; then the connection is closed. HeaderPace paces it. Status, Header, Body and Fault, except Hang, must not be set.
 	Raw string
-	// Handler answers whatever it likes. No other field but Delay and a Fault of Hang may be set. It finds the request's body unread.
+	// Handler answers whatever it likes. No other field but Delay and a Fault of Hang may be set. It finds the request's body unread, and must return when
+	// the request's context ends.
 	Handler http.Handler
 }
 
@@ -127,16 +127,14 @@ func (a *Answer) giveRaw(ctx context.Context, w http.ResponseWriter) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { c.Close() }) // a write that nobody reads ends as well
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		_, _ = io.Copy(io.Discard, c) // until the client has gone: a pause must not outlast it
+	go func() {
+		_, _ = io.Copy(io.Discard, c) // until the client has gone, which a pause must not outlast, or the connection is closed below
 		cancel()
-	})
+	}()
 	defer func() {
 		stop()
 		cancel()
 		c.Close()
-		watch.Wait()
 	}()
 
 	var head, body io.Reader = strings.NewReader(a.Raw), strings.NewReader("")

@@ -89,6 +89,14 @@ func TestAnswers(t *testing.T) {
 				require.Equal(t, "https://elsewhere.example/", o.header.Get("Location"))
 			},
 		},
+		"a length of its own": {
+			answer: webhooktest.Answer{Header: http.Header{"Content-Length": {"10"}}, Body: "half", BodyPace: time.Microsecond},
+			check: func(t *testing.T, o outcome) {
+				require.Equal(t, "10", o.header.Get("Content-Length"))
+				require.Equal(t, "half", o.body)
+				require.ErrorIs(t, o.bodyErr, io.ErrUnexpectedEOF)
+			},
+		},
 		"handler": {
 			answer: webhooktest.Answer{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(http.StatusCreated)

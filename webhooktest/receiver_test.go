@@ -213,6 +213,48 @@ func TestReceiverEndsWithTheTest(t *testing.T) {
 	}
 }
 
+func TestReceiverWaitsForItsAnswersToEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ended := false
+		t.Cleanup(func() { require.True(t, ended) }) // runs after the receiver's own
+		r := webhooktest.NewReceiver(t, webhooktest.Answer{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			time.Sleep(time.Second)
+			ended = true
+		})})
+		req := post(t, context.Background(), "https://example.com/", nil)
+		go func() {
+			if resp, err := webhooktest.Transport(r).RoundTrip(req); err == nil {
+				resp.Body.Close()
+			}
+		}()
+		r.WaitFor(t.Context(), 1)
+	})
+}
+
+// A server waits for its handlers, and this one would never return while its client reads.
+func TestReceiverCutsConnectionsOverASocketWithTheTest(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	t.Cleanup(func() { <-ended })
+	r := webhooktest.NewReceiver(t, webhooktest.Answer{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for {
+			if _, err := w.Write(make([]byte, 1<<10)); err != nil {
+				return
+			}
+		}
+	})})
+	url, roots := r.Listen()
+	resp, err := tlsTransport(t, roots).RoundTrip(post(t, context.Background(), url, nil))
+	require.NoError(t, err)
+	go func() {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}()
+}
+
 func TestReceiverRefusesRequestsAfterTheTest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -3,6 +3,7 @@ package webhooktest_test
 import (
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -84,6 +85,9 @@ func TestSignedRequestMayBeServedAndSent(t *testing.T) {
 	mux.HandleFunc("POST /hook", func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		seen = append(seen, string(body))
+		if _, _, err := net.SplitHostPort(r.RemoteAddr); err != nil { // http.Request promises IP:port
+			seen = append(seen, err.Error())
+		}
 	})
 	served := httptest.NewRecorder()
 	mux.ServeHTTP(served, webhooktest.SignedRequest(t, "/hook", "secret", e))
@@ -109,6 +113,7 @@ func TestSignedRequestFailsTheTestForWhatCannotBeSent(t *testing.T) {
 		"whsec_ of another alphabet": {"/", "whsec_" + strings.Repeat("!", 32), good, "invalid secret"},
 		"whsec_ that is too short":   {"/", "whsec_c2hvcnQ=", good, "invalid secret"},
 		"whsec_ that is too long":    {"/", "whsec_" + strings.Repeat("AAAA", 22), good, "invalid secret"},
+		"asymmetric key":             {"/", "whsk_c2VjcmV0", good, "invalid secret"},
 		"URL":                        {"https://exa mple.com/", "secret", good, "invalid character"},
 	} {
 		got := failure(t, func(ft testing.TB) { webhooktest.SignedRequest(ft, test.url, test.secret, test.event) })
