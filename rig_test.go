@@ -2,6 +2,8 @@ package webhook_test
 
 import (
 	"context"
+	"io"
+	"log"
 	"log/slog"
 	"slices"
 	"testing"
@@ -132,3 +134,6 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Parallel()
 	synctest.Test(t, f)
 }
+
+// noLog swallows what a server that is meant to fail would log.
+var noLog = log.New(io.Discard, "", 0)

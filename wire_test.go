@@ -69,6 +69,8 @@ var (
 func (w *wiretap) golden(t *testing.T, name string) {
 	t.Helper()
 	var all bytes.Buffer
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, raw := range w.taken {
 		head, body, ok := strings.Cut(string(raw), "\r\n\r\n")
 		require.True(t, ok, "not a request: %q", raw)
