@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -74,6 +75,10 @@ func (t EventType[T]) Decode(e Event) (T, error) {
 
 func (t EventType[T]) fits(data json.RawMessage) error {
 	var into T
+	null := []byte("null")
+	if empty, err := encode(into); bytes.Equal(data, null) && (err != nil || !bytes.Equal(empty, null)) {
+		return errors.New("null") // which Unmarshal takes for any type, and leaves it empty
+	}
 	return json.Unmarshal(data, &into)
 }
 
@@ -106,10 +111,13 @@ type Registry struct {
 //
 //	webhook.NewRegistry(append(webhook.DefaultRegistry().Types(), InvoicePaid)...)
 //
-// It panics if two types have one name.
+// It panics if two types have one name, and on [Ping], which only dispatchers send.
 func NewRegistry(types ...AnyEventType) *Registry {
 	r := &Registry{types: slices.Clone(types), byName: make(map[string]AnyEventType, len(types))}
 	for _, t := range types {
+		if t.Name() == pingName {
+			panic(`webhook: NewRegistry: "ping" is reserved`)
+		}
 		if _, twice := r.byName[t.Name()]; twice {
 			panic(fmt.Sprintf("webhook: NewRegistry: two event types are named %q", t.Name()))
 		}
@@ -134,9 +142,10 @@ func (r *Registry) Event(name, sessionID string, data json.RawMessage, opts ...E
 	if !ok {
 		return Event{}, fmt.Errorf("%w: %q", ErrUnknownEventType, name)
 	}
+	data = bytes.TrimSpace(data)
 	if err := t.fits(data); err != nil {
 		return Event{}, fmt.Errorf("%w: %w", ErrInvalidData, err)
 	}
-	e := newEvent(name, sessionID, bytes.TrimSpace(data), opts)
+	e := newEvent(name, sessionID, data, opts)
 	return e, e.err
 }
