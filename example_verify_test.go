@@ -78,7 +78,8 @@ func ExampleVerifier_Middleware() {
 	if err != nil {
 		panic(err)
 	}
-	http.Handle("POST /webhooks/meshia", v.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	mux := http.NewServeMux()
+	mux.Handle("POST /webhooks/meshia", v.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e, _ := webhook.EventFromContext(r.Context())
 		fmt.Println(e.Type, e.SessionID)
 		w.WriteHeader(http.StatusAccepted)
@@ -88,7 +89,7 @@ func ExampleVerifier_Middleware() {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set(webhook.HeaderSignature, webhook.Sign([]byte(exampleBody), "my-secret"))
 	w := httptest.NewRecorder()
-	http.DefaultServeMux.ServeHTTP(w, r)
+	mux.ServeHTTP(w, r)
 	fmt.Println(w.Code)
 	// Output:
 	// experiment.completed sess_abc123
