@@ -51,9 +51,9 @@ func TestMemoryDeduperForgetsAfterTheTTL(t *testing.T) {
 			require.NoError(t, d.Done(begin(t, d, "a", webhook.DedupeBegun), "a"))
 			time.Sleep(ttl / 2)
 			require.NoError(t, d.Done(begin(t, d, "b", webhook.DedupeBegun), "b"))
-			time.Sleep(ttl/2 - 1)
+			time.Sleep(ttl/2 - time.Nanosecond)
 			begin(t, d, "a", webhook.DedupeDone)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			begin(t, d, "a", webhook.DedupeBegun)
 			begin(t, d, "b", webhook.DedupeDone)
 		})
@@ -69,9 +69,9 @@ func TestMemoryDeduperLease(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			d := webhook.NewMemoryDeduper(cfg)
 			first := begin(t, d, "a", webhook.DedupeBegun)
-			time.Sleep(lease - 1)
+			time.Sleep(lease - time.Nanosecond)
 			begin(t, d, "a", webhook.DedupeRunning)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			second := begin(t, d, "a", webhook.DedupeBegun)
 
 			require.NoError(t, d.Abort(first, "a")) // it has the key no more

@@ -36,9 +36,9 @@ func TestSecretNeverShowsItsText(t *testing.T) {
 		shown["Sprintf slice "+verb] = fmt.Sprintf(verb, []webhook.Secret{secret})
 		shown["Sprintf map "+verb] = fmt.Sprintf(verb, map[webhook.Secret]int{secret: 1})
 	}
-	misfit := "%p %w %!"
-	shown["misfit"] = fmt.Sprintf(misfit, secret, secret, secret)
-	shown["misfit error"] = fmt.Errorf(misfit, secret, secret, secret).Error()
+	misfit := "%p %w"
+	shown["misfit"] = fmt.Sprintf(misfit, secret, secret)
+	shown["misfit error"] = fmt.Errorf(misfit, secret, secret).Error()
 	shown["Sprint"] = fmt.Sprint(secret)
 	shown["Errorf"] = fmt.Errorf("secret %v", secret).Error()
 	shown["String"] = secret.String()

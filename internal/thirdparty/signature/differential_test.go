@@ -287,7 +287,7 @@ func TestMutatedMessagesAgreeWithTheGoLibrary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // a clock that stands still at a whole second
 		r := rand.New(rand.NewPCG(3, 3))
 		agreed, seen := map[bool]int{}, map[string]int{}
-		for range 20_000 {
+		for range 6_000 {
 			secret, at := whsec(r), time.Now()
 			body := random(r, r.IntN(100))
 			signer, err := webhook.NewSigner(webhook.NewSecret(secret))
@@ -303,8 +303,8 @@ func TestMutatedMessagesAgreeWithTheGoLibrary(t *testing.T) {
 			require.NotEmpty(t, class, "%s: ours: %v; theirs: %v; header %q", way, ours, theirs, m.header)
 			seen[class]++
 		}
-		require.Greater(t, agreed[true], 1000)
-		require.Greater(t, agreed[false], 1000)
+		require.Greater(t, agreed[true], 300)
+		require.Greater(t, agreed[false], 300)
 		for _, class := range []string{unpaddedSecret, timestampText, badID, doubledHeader, extraField, tooMany} {
 			require.Positive(t, seen[class], class)
 		}
