@@ -52,7 +52,7 @@ func (NoDedupe) Abort(context.Context, string) error { return nil }
 type MemoryDeduperConfig struct {
 	// TTL is how long an event that was handled is remembered. Defaults to 24 hours.
 	TTL time.Duration
-	// MaxEntries is how many events are remembered; beyond that the oldest are forgotten. Defaults to 100 000, which take about 15 MB.
+	// MaxEntries is how many events are remembered; beyond that the oldest are forgotten. Defaults to 100 000, which take about 25 MB.
 	MaxEntries int
 	// Lease is how long a handler may run before another attempt at its event may begin. Senders wait less for an answer. Defaults to 1 minute.
 	Lease time.Duration
