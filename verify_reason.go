@@ -16,7 +16,7 @@ func single(header http.Header, key string) (string, error) {
 	if !ok { // the names in a header that was made by hand may be written in any way
 		for name, more := range header {
 			if strings.EqualFold(name, key) {
-				values = append(values[:len(values):len(values)], more...)
+				values = append(values, more...)
 			}
 		}
 	}
@@ -86,7 +86,7 @@ func isAsSent(body []byte) bool {
 	const timestamp = "2006-01-02T15:04:05Z"
 	rest, ok := bytes.CutPrefix(body, []byte(`{"event":"`))
 	name, rest, found := bytes.Cut(rest, []byte(`","timestamp":"`))
-	if !ok || !found || !nameForm.Match(name) || len(rest) < len(timestamp) || rest[len(timestamp)-1] != 'Z' {
+	if !ok || !found || !nameForm.Match(name) || len(rest) < len(timestamp) {
 		return false
 	}
 	rest, ok = bytes.CutPrefix(rest[len(timestamp):], []byte(`","session_id":"`))

@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
@@ -133,5 +134,33 @@ func TestHeaderBounds(t *testing.T) {
 	}
 	for _, id := range []string{"a.b", "a b", "a\tb", "ä", "\x7f"} {
 		require.ErrorIs(t, v.Verify(signedHeader(t, whsecSecret, id, body), body), webhook.ErrMalformedHeader, id)
+	}
+}
+
+// Even where the text of a malformed timestamp is what was signed, it is refused: other libraries sign the number that they read.
+func TestTimestampText(t *testing.T) {
+	t.Parallel()
+	body := []byte("body")
+	v := mustVerifier(t, &webhook.VerifierConfig{Scheme: webhook.Standard, RawSecret: true}, typedSecret)
+	now := unixText(time.Now())
+	for text, want := range map[string]error{
+		now:                    nil,
+		"0" + now:              webhook.ErrMalformedHeader,
+		"+" + now:              webhook.ErrMalformedHeader,
+		now + " ":              webhook.ErrMalformedHeader,
+		"0":                    webhook.ErrMalformedHeader,
+		"1" + now + "00":       webhook.ErrMalformedHeader,
+		"1":                    webhook.ErrTimestampTooOld,
+		"999999999999":         webhook.ErrTimestampTooNew,
+		"1000000000000":        webhook.ErrMalformedHeader,
+		"-" + now:              webhook.ErrMalformedHeader,
+		"18446744073709551617": webhook.ErrMalformedHeader,
+	} {
+		header := http.Header{}
+		header.Set(webhook.HeaderID, "evt_1")
+		header.Set(webhook.HeaderTimestamp, text)
+		mac := referenceMAC([]byte(typedSecret), []byte("evt_1."+text+"."+string(body)))
+		header.Set(webhook.HeaderStandardSignature, "v1,"+base64.StdEncoding.EncodeToString(mac))
+		require.ErrorIs(t, v.Verify(header, body), want, text)
 	}
 }
