@@ -79,6 +79,10 @@ func TestMemoryDeduperLease(t *testing.T) {
 			require.NoError(t, d.Abort(t.Context(), "a")) // nobody's
 			begin(t, d, "a", webhook.DedupeRunning)
 
+			require.NoError(t, d.Done(t.Context(), "b")) // nobody's either, and done
+			require.NoError(t, d.Abort(t.Context(), "b"))
+			begin(t, d, "b", webhook.DedupeDone)
+
 			require.NoError(t, d.Done(first, "a")) // but if it was handled, it was
 			begin(t, d, "a", webhook.DedupeDone)
 			require.NoError(t, d.Abort(second, "a"))

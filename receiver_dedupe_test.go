@@ -194,6 +194,7 @@ func TestReceiverRunsInTheDedupersContext(t *testing.T) {
 	webhook.Handle(r, anything, func(ctx context.Context, _ webhook.Event, _ any) error {
 		require.Equal(t, "transaction", ctx.Value(spyKey{}))
 		require.Equal(t, "the server's", ctx.Value(serverKey{}))
+		require.ErrorIs(t, ctx.Err(), context.Canceled) // the handler is told
 		if fail {
 			return errors.New("failed")
 		}
