@@ -2,8 +2,6 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -85,19 +83,10 @@ func Handle[T any](r *Receiver, t EventType[T], handler func(context.Context, Ev
 	r.handlers[t.Name()] = func(e Event) (func(context.Context) error, error) {
 		data, err := t.Decode(e)
 		if err != nil {
-			return nil, dataError(err)
+			return nil, err
 		}
 		return func(ctx context.Context) error { return handler(ctx, e, data) }, nil
 	}
-}
-
-// dataError says where data does not fit, and not what it is: a body belongs in no log.
-func dataError(err error) error {
-	var mistyped *json.UnmarshalTypeError
-	if errors.As(err, &mistyped) {
-		return fmt.Errorf("%w: field %q is not of type %v", ErrInvalidData, mistyped.Field, mistyped.Type)
-	}
-	return ErrInvalidData
 }
 
 // ServeHTTP answers a webhook request.

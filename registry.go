@@ -68,18 +68,30 @@ func (t EventType[T]) Decode(e Event) (T, error) {
 		return data, fmt.Errorf("%w: %q is not %q", ErrUnknownEventType, e.Type, t.name)
 	}
 	if err := json.Unmarshal(e.Data(), &data); err != nil {
-		return data, fmt.Errorf("%w: %w", ErrInvalidData, err)
+		return data, dataError(err)
 	}
 	return data, nil
+}
+
+// dataError says where data does not fit, and not what it is: a body belongs in no log.
+func dataError(err error) error {
+	var mistyped *json.UnmarshalTypeError
+	if errors.As(err, &mistyped) {
+		return fmt.Errorf("%w: field %q is not of type %v", ErrInvalidData, mistyped.Field, mistyped.Type)
+	}
+	return ErrInvalidData
 }
 
 func (t EventType[T]) fits(data json.RawMessage) error {
 	var into T
 	null := []byte("null")
 	if empty, err := encode(into); bytes.Equal(data, null) && (err != nil || !bytes.Equal(empty, null)) {
-		return errors.New("null") // which Unmarshal takes for any type, and leaves it empty
+		return fmt.Errorf("%w: null", ErrInvalidData) // which Unmarshal takes for any type, and leaves it empty
 	}
-	return json.Unmarshal(data, &into)
+	if err := json.Unmarshal(data, &into); err != nil {
+		return dataError(err)
+	}
+	return nil
 }
 
 // encode is json.Marshal without the escaping of <, > and &, which is for HTML: the bytes are read by people too.
@@ -144,7 +156,7 @@ func (r *Registry) Event(name, sessionID string, data json.RawMessage, opts ...E
 	}
 	data = bytes.TrimSpace(data)
 	if err := t.fits(data); err != nil {
-		return Event{}, fmt.Errorf("%w: %w", ErrInvalidData, err)
+		return Event{}, err
 	}
 	e := newEvent(name, sessionID, data, opts)
 	return e, e.err
