@@ -11,11 +11,11 @@ import (
 	"github.com/meshia/webhook/internal/id"
 )
 
-// MemoryConfig bounds what a [MemoryStore] keeps. A pending delivery takes about 1 KiB beside its event, which is kept once for all of its deliveries; a finished one
-// takes the same, and its attempts up to 16 KiB of response each.
+// MemoryConfig bounds what a [MemoryStore] keeps. A delivery takes about 600 bytes beside its event, which is kept once for all of its deliveries and takes 200 bytes more than its body.
+// The attempts of a delivery take about 600 bytes each and what is kept of the responses.
 type MemoryConfig struct {
-	// MaxPending is how many deliveries may be pending or leased; what would be more is refused with [ErrStoreFull]. Defaults to 100 000: about 100 MiB, and
-	// another 100 MiB where each is of an event of its own of 1 KiB.
+	// MaxPending is how many deliveries may be pending or leased; what would be more is refused with [ErrStoreFull]. Defaults to 100 000: about 60 MB, and
+	// another 120 MB where each is of an event of its own of 1 KiB.
 	MaxPending int
 	// MaxFinished is how many finished deliveries are kept, over all tenants. The oldest go first, and an event goes with its last delivery. As many events that never
 	// had a delivery are kept, for the sake of their ids and to be replayed, and as many traces of deleted endpoints. Defaults to 10 000.
@@ -47,9 +47,9 @@ type MemoryStore struct {
 
 	// What Claim looks at. Nothing in here is ever searched from end to end.
 	normal, slow memHeap[memEndpoint] // endpoints that have something to send and may be sent to, by when; those with Health.Slow apart
-	full         int                  // how many endpoints have something waiting that only their window keeps from being sent
 	leases       memHeap[memDelivery] // leased deliveries by when the lease ends
-	live         list.List            // *memDelivery, pending or leased, as created: who expires next
+	pending      memHeap[memDelivery] // pending deliveries by when they were created: which expires next
+	live         int                  // deliveries pending or leased
 
 	// What is kept for a while, the oldest first: what is dropped next.
 	finished list.List // *memDelivery
@@ -127,8 +127,9 @@ type memDelivery struct {
 	endpoint *memEndpoint
 	created  time.Duration
 	finished time.Duration
-	place    *list.Element // in MemoryStore.live or .finished
 	pos      int           // in its lane's queue while pending, in MemoryStore.leases while leased
+	age      int           // in MemoryStore.pending
+	done     *list.Element // in MemoryStore.finished
 
 	// Of the present lease.
 	token   string

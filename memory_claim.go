@@ -32,13 +32,12 @@ func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (Claimed, err
 			slow--
 		}
 		d := ep.lane.next(now.at).item
-		ep.lane.queue(d).remove(d.pos)
+		s.unwait(d)
 		s.serve(ep, d, now)
 		c.Leases = append(c.Leases, s.lease(d, req.Term, now))
 		s.place(ep)
 	}
 	c.Next = s.next(slow > 0, req.MaxAge, now)
-	c.Blocked = s.full > 0 || s.turn(true, now) != nil
 	return c, nil
 }
 
@@ -73,8 +72,8 @@ func (s *MemoryStore) next(slow bool, maxAge time.Duration, now memInstant) time
 	if t := s.leases.top(); t != nil {
 		sooner(t.at)
 	}
-	if d := s.oldest(); d != nil && maxAge > 0 {
-		sooner(memInstant{at: d.created}.in(maxAge))
+	if t := s.pending.top(); t != nil && maxAge > 0 {
+		sooner(memInstant{at: t.at}.in(maxAge))
 	}
 	return next
 }
@@ -90,36 +89,19 @@ func (s *MemoryStore) settleLost(now memInstant) {
 	}
 }
 
-// oldest returns the pending delivery that was created first. Those before it are leased, so there are only a few.
-func (s *MemoryStore) oldest() *memDelivery {
-	for at := s.live.Front(); at != nil; at = at.Next() {
-		if d := at.Value.(*memDelivery); d.State == DeliveryPending {
-			return d
-		}
-	}
-	return nil
-}
-
 // expire fails the pending deliveries that are too old; it reports whether it got them all.
 func (s *MemoryStore) expire(maxAge time.Duration, now memInstant) bool {
 	if maxAge <= 0 {
 		return true
 	}
 	left := memExpireAtOnce
-	for at := s.live.Front(); at != nil; {
-		d := at.Value.(*memDelivery)
-		if now.at-d.created < maxAge {
-			break
-		}
-		at = at.Next()
-		if d.State != DeliveryPending {
-			continue
-		}
+	for t := s.pending.top(); t != nil && now.at-t.at >= maxAge; t = s.pending.top() {
 		if left == 0 {
 			return false
 		}
 		left--
-		d.endpoint.lane.queue(d).remove(d.pos)
+		d := t.item
+		s.unwait(d)
 		s.finish(d, DeliveryFailed, FailExpired, now)
 		s.place(d.endpoint)
 	}

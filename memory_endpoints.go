@@ -26,7 +26,7 @@ func (s *MemoryStore) CreateEndpoint(ctx context.Context, e Endpoint, max int) (
 
 	s.keep(t)
 	ep := &memEndpoint{Endpoint: s.copyEndpoint(e), tenant: t}
-	ep.Secret = Secret{}
+	ep.Secret = ""
 	ep.Version = 1
 	ep.CreatedAt = now.wall
 	ep.Health = Health{}
@@ -132,10 +132,11 @@ func (s *MemoryStore) DeleteEndpoint(ctx context.Context, tenant, id string) err
 	t.order = slices.DeleteFunc(t.order, func(other *memEndpoint) bool { return other == ep })
 	s.closeGap(ep, now)
 	for _, queue := range []*memHeap[memDelivery]{&ep.lane.first, &ep.lane.again} {
-		for _, waiting := range queue.entries {
-			s.finish(waiting.item, DeliveryFailed, FailEndpointDeleted, now)
+		for t := queue.top(); t != nil; t = queue.top() {
+			d := t.item
+			s.unwait(d)
+			s.finish(d, DeliveryFailed, FailEndpointDeleted, now)
 		}
-		*queue = memHeap[memDelivery]{}
 	}
 	s.place(ep)
 	s.buryIfBare(ep, now)

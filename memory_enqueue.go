@@ -114,8 +114,8 @@ func (s *MemoryStore) admit(t *memTenant, events []Event, direct bool) error {
 			}
 		}
 	}
-	if deliveries > 0 && s.live.Len()+deliveries > s.maxPending {
-		return fmt.Errorf("%w: %d deliveries are pending, and %d may be", ErrStoreFull, s.live.Len(), s.maxPending)
+	if deliveries > 0 && s.live+deliveries > s.maxPending {
+		return fmt.Errorf("%w: %d deliveries are pending, and %d may be", ErrStoreFull, s.live, s.maxPending)
 	}
 	return nil
 }
@@ -168,7 +168,7 @@ func (s *MemoryStore) deliver(e *memEvent, ep *memEndpoint, kind DeliveryKind, n
 		},
 		seq: s.seq, event: e, endpoint: ep, created: now.at,
 	}
-	d.place = s.live.PushBack(d)
+	s.live++
 	e.tenant.deliveries[d.ID] = d
 	e.tenant.log.add(d)
 	ep.log.add(d)

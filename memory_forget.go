@@ -19,7 +19,7 @@ func (s *MemoryStore) forget(now memInstant) {
 // drop forgets a finished delivery, and its event if that was the last to need it.
 func (s *MemoryStore) drop(d *memDelivery, now memInstant) {
 	t := d.event.tenant
-	s.finished.Remove(d.place)
+	s.finished.Remove(d.done)
 	delete(t.deliveries, d.ID)
 	t.log.drop(d)
 	d.endpoint.log.drop(d)

@@ -62,12 +62,15 @@ func (s *MemoryStore) Delivery(ctx context.Context, tenant, id string) (Delivery
 	if err := s.lock(ctx); err != nil {
 		return Delivery{}, err
 	}
-	defer s.mu.Unlock()
-	d := s.tenant(tenant).deliveries[id]
-	if d == nil {
+	found := s.tenant(tenant).deliveries[id]
+	if found == nil {
+		s.mu.Unlock()
 		return Delivery{}, fmt.Errorf("%w: delivery", ErrNotFound)
 	}
-	return d.copy(), nil
+	d := found.Delivery
+	s.mu.Unlock()
+	s.detach(&d)
+	return d, nil
 }
 
 // Deliveries implements [History].
@@ -90,6 +93,9 @@ func (s *MemoryStore) Deliveries(ctx context.Context, tenant string, f DeliveryF
 		}
 		search.look(s.tenant(tenant))
 		s.mu.Unlock()
+	}
+	for i := range search.page.Deliveries {
+		s.detach(&search.page.Deliveries[i])
 	}
 	if search.more {
 		search.page.NextCursor = s.run + "-" + strconv.FormatUint(search.last, 36)
@@ -129,7 +135,7 @@ func (m *memSearch) look(t *memTenant) {
 			m.done, m.more = true, true
 			return
 		}
-		m.page.Deliveries = append(m.page.Deliveries, e.delivery.copy())
+		m.page.Deliveries = append(m.page.Deliveries, e.delivery.Delivery)
 		m.last = e.seq
 	}
 	m.done = start == 0
@@ -162,16 +168,14 @@ func (s *MemoryStore) Gaps(ctx context.Context, tenant, endpointID string) ([]Ga
 	return gaps, nil
 }
 
-// copy returns the delivery as a caller may have it. An attempt is never modified once it is stored, but the caller might.
-func (d *memDelivery) copy() Delivery {
-	out := d.Delivery
-
-	out.Attempts = slices.Clone(d.Attempts)
-	for i := range out.Attempts {
-		a := &out.Attempts[i]
+// detach gives a delivery that was taken from the store attempts of its own, which its caller may modify. Stored attempts are added to and never modified, so that this
+// needs no lock: it may be some megabytes.
+func (*MemoryStore) detach(d *Delivery) {
+	d.Attempts = slices.Clone(d.Attempts)
+	for i := range d.Attempts {
+		a := &d.Attempts[i]
 		a.RequestHeader = a.RequestHeader.Clone()
 		a.ResponseHeader = a.ResponseHeader.Clone()
 		a.ResponseBody = slices.Clone(a.ResponseBody)
 	}
-	return out
 }

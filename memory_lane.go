@@ -13,7 +13,6 @@ type memLane struct {
 	lastFirst    bool          // whether that was a first attempt
 	pausedUntil  time.Duration // Health.PausedUntil, as an instant
 
-	full bool                  // something waits that only the window keeps from being sent; counted in MemoryStore.full
 	heap *memHeap[memEndpoint] // MemoryStore.normal, .slow, or nil while there is nothing that may be sent
 	pos  int
 }
@@ -84,14 +83,6 @@ func (s *MemoryStore) place(ep *memEndpoint) {
 	l := &ep.lane
 	var heap *memHeap[memEndpoint]
 	at, ok := ep.eligible()
-	if _, waits := l.due(); l.full != (waits && !ok && !ep.deleted && ep.Health.State.Queues()) {
-		l.full = !l.full
-		if l.full {
-			s.full++
-		} else {
-			s.full--
-		}
-	}
 	switch {
 	case ok && ep.Health.Slow:
 		heap = &s.slow
@@ -123,13 +114,20 @@ func (s *MemoryStore) serve(ep *memEndpoint, d *memDelivery, now memInstant) {
 	ep.lane.lastFirst = d.AttemptCount == 0
 }
 
-// wait makes the delivery pending and due after wait.
+// wait makes the delivery pending and due after wait. The caller calls place.
 func (s *MemoryStore) wait(d *memDelivery, wait time.Duration, now memInstant) {
 	wait = max(0, wait)
 	d.State = DeliveryPending
 	d.NextAttemptAt = now.wall.Add(wait)
 	s.seq++
 	d.endpoint.lane.queue(d).push(now.in(wait), s.seq, d, &d.pos)
+	s.pending.push(d.created, d.seq, d, &d.age)
+}
+
+// unwait takes a pending delivery out of its queues. The caller says what becomes of it and calls place.
+func (s *MemoryStore) unwait(d *memDelivery) {
+	d.endpoint.lane.queue(d).remove(d.pos)
+	s.pending.remove(d.age)
 }
 
 // lease leases a delivery that is in no queue.

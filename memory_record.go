@@ -94,8 +94,8 @@ func (s *MemoryStore) finish(d *memDelivery, state DeliveryState, reason FailRea
 	d.NextAttemptAt = time.Time{}
 	d.FinishedAt = now.wall
 	d.finished = now.at
-	s.live.Remove(d.place)
-	d.place = s.finished.PushBack(d)
+	s.live--
+	d.done = s.finished.PushBack(d)
 	for s.finished.Len() > s.maxFinished {
 		s.drop(s.finished.Front().Value.(*memDelivery), now)
 	}

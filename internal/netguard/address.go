@@ -119,7 +119,7 @@ func (g *Guard) Control(_ context.Context, network, address string, _ syscall.Ra
 
 // judge names the rule that refuses addr, or returns "". See Config for the order.
 func (g *Guard) judge(addr netip.Addr) string {
-	// First of all, because no prefix contains a zoned address: every table below would let it pass.
+	// First of all: no prefix contains a zoned address, so no denial would hold, and Unmap drops the zone.
 	if addr.Zone() != "" {
 		return "address has a zone"
 	}

@@ -109,6 +109,7 @@ func TestOperatorPrefixesTakePrecedence(t *testing.T) {
 		"::ffff:10.0.0.1": true, "::ffff:10.1.0.1": false, "::ffff:93.184.215.14": false,
 		"192.168.0.1": false, "127.0.0.1": false, "2002:a00:1::1": true, "2002:b00:1::1": false,
 		"2400:cb00::5efe:a00:1": true, "2400:cb00::5efe:a01:1": false, "2400:cb00::200:5efe:7f00:1": false,
+		"2400:cb00::201:5efe:7f00:1": true, "2400:cb00::400:5efe:7f00:1": true, "2400:cb00::5eff:7f00:1": true, // no ISATAP
 	} {
 		require.Equal(t, ok, dial(g, netip.MustParseAddr(text)) == nil, text)
 	}
@@ -163,6 +164,7 @@ func TestControlTakesOnlyTCPToAnAllowedPort(t *testing.T) {
 		"tcp4 example.com:443", "tcp4 :443", "tcp4 93.184.215.14:https", "tcp4 93.184.215.14:-1",
 		"tcp 93.184.215.14:443", "udp4 93.184.215.14:443", "udp6 [2606:4700::1111]:443", "ip4 93.184.215.14:443",
 		"unix /run/docker.sock", " 93.184.215.14:443", "tcp4 127.0.0.1%lo:443", "tcp6 [2606:4700::1111%eth0]:443",
+		"tcp6 [::ffff:93.184.215.14%eth0]:443",
 	} {
 		network, address, _ := strings.Cut(bad, " ")
 		require.True(t, blocked(g.Control(t.Context(), network, address, nil)), bad)

@@ -111,6 +111,35 @@ func TestClientTurnsOneDoIntoOneRequest(t *testing.T) {
 	require.Equal(t, int64(3), requests.Load(), "this is what net/http does by itself")
 }
 
+// recorder is a RoundTripper that notes what it is asked for.
+type recorder struct {
+	request *http.Request
+	closed  int
+}
+
+func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.request = req
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
+}
+
+func (r *recorder) CloseIdleConnections() { r.closed++ }
+
+func TestClientWrapsAnyRoundTripper(t *testing.T) {
+	t.Parallel()
+	r := &recorder{}
+	client := netguard.Client(r)
+	req, err := http.NewRequest(http.MethodPost, "https://example.com/", strings.NewReader("{}"))
+	require.NoError(t, err)
+	resp, err := client.Transport.RoundTrip(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Nil(t, r.request.GetBody)
+	require.NotNil(t, req.GetBody, "the caller's request is left as it was")
+	require.Equal(t, req.Body, r.request.Body)
+	client.CloseIdleConnections()
+	require.Equal(t, 1, r.closed)
+}
+
 func TestClientReturnsRedirectsWithAnyLocation(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {

@@ -20,7 +20,8 @@ import (
 // peer speaks just enough HTTP/2 (RFC 9113, section 4.1) to misbehave.
 type peer struct {
 	requests atomic.Int64
-	window   atomic.Int64                             // the initial window that the client announced
+	window   atomic.Int64                             // what may be sent on a stream before the client reads
+	total    atomic.Int64                             // and on the connection beyond the protocol's 65535
 	answer   func(n int64, conn, stream byte) []frame // to the nth request of all
 	conns    atomic.Int64
 }
@@ -40,7 +41,7 @@ func (p *peer) serve(conn net.Conn) {
 	number := byte(p.conns.Add(1))
 	r := bufio.NewReader(conn)
 	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-	const data, headers, settings, ack, endStream = 0x0, 0x1, 0x4, 0x1, 0x1
+	const data, headers, settings, windowUpdate, ack, endStream = 0x0, 0x1, 0x4, 0x8, 0x1, 0x1
 	if _, err := r.Discard(len(preface)); err != nil {
 		return
 	}
@@ -74,6 +75,8 @@ func (p *peer) serve(conn net.Conn) {
 				}
 			}
 			write(frame{kind: settings, flags: ack}, make([]byte, 4))
+		case head[3] == windowUpdate && head[8] == 0:
+			p.total.CompareAndSwap(0, int64(binary.BigEndian.Uint32(payload)))
 		case (head[3] == data || head[3] == headers) && head[4]&endStream != 0:
 			for _, f := range p.answer(p.requests.Add(1), number, head[8]) {
 				write(f, head[5:9])
@@ -110,6 +113,7 @@ func TestClientDoesNotRepeatARefusedStream(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, int64(1), p.requests.Load())
 	require.Equal(t, int64(64<<10), p.window.Load(), "a receiver may push no more before somebody reads")
+	require.Equal(t, int64(1<<20), p.total.Load())
 
 	tr, err := developer(t).Transport(&netguard.TransportConfig{RootCAs: pool})
 	require.NoError(t, err)

@@ -110,7 +110,8 @@ func New(cfg *Config) (*Guard, error) {
 	}
 	g.localhost = g.judge(loopback4.Addr().Next()) == "" || g.judge(loopback6.Addr()) == ""
 	g.privateNames = slices.ContainsFunc(g.allow, func(p netip.Prefix) bool {
-		return !within(p, loopback4) && !within(p, loopback6)
+		// Without host bits, a prefix wider than these starts outside of them.
+		return !loopback4.Contains(p.Addr()) && !loopback6.Contains(p.Addr())
 	})
 	return g, nil
 }
@@ -119,11 +120,6 @@ var (
 	loopback4 = netip.MustParsePrefix("127.0.0.0/8")
 	loopback6 = netip.MustParsePrefix("::1/128")
 )
-
-// within reports whether every address of p is one of outer.
-func within(p, outer netip.Prefix) bool {
-	return p.Bits() >= outer.Bits() && outer.Contains(p.Addr())
-}
 
 // checkPrefixes refuses what would silently match nothing, or more than was meant.
 func checkPrefixes(field string, prefixes []netip.Prefix) error {

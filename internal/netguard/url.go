@@ -236,7 +236,7 @@ func (g *Guard) checkPort(u *url.URL, host string) (string, error) {
 		return host, nil
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || port == 0 || text[0] == '0' {
+	if err != nil || text[0] == '0' {
 		return "", badURL("port", "port", "port must be a number from 1 to 65535")
 	}
 	if !g.portAllowed(uint16(port)) {

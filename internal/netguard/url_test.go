@@ -56,7 +56,8 @@ func TestCheckURLNamesTheFault(t *testing.T) {
 		{"", "url", "empty"},
 		{" \t\n", "url", "empty"},
 		{"https://e.com/" + strings.Repeat("a", 2048-13), "url", "too_long"},
-		{"https://e.com/" + strings.Repeat(`"`, 1000), "url", "too_long"}, // once it is encoded
+		{"https://exa" + strings.Repeat("\u00ad", 1100) + "mple.com/", "url", "too_long"}, // whatever it maps to
+		{"https://e.com/" + strings.Repeat(`"`, 1000), "url", "too_long"},                 // once it is encoded
 		{" https://example.com/", "url", "character"},
 		{"https://example.com/ ", "url", "character"},
 		{"https://example.com/\x7f", "url", "character"},
@@ -128,6 +129,8 @@ func TestCheckURLNamesTheFault(t *testing.T) {
 	require.EqualError(t, err, "URL must start with https://")
 	_, err = http.CheckURL("ftp://example.com/")
 	require.EqualError(t, err, "URL must start with https:// or http://")
+	_, err = plain.CheckURL("https:///hook")
+	require.EqualError(t, err, "host is missing: write the URL as https://host/path")
 	_, err = plain.CheckURL("https://example.com:22/")
 	require.EqualError(t, err, "port is not allowed: use one of 80, 443, 8080, 8443")
 }

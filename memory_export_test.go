@@ -1,0 +1,59 @@
+package webhook
+
+import "time"
+
+// Sizes counts what the store holds, so that tests can tell whether it lets go of what it need not keep.
+func (s *MemoryStore) Sizes() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := map[string]int{
+		"tenants": len(s.tenants), "live": s.live, "pending": len(s.pending.entries), "leases": len(s.leases.entries),
+		"lanes": len(s.normal.entries) + len(s.slow.entries), "finished": s.finished.Len(), "idle": s.idle.Len(), "deleted": s.deleted.Len(),
+	}
+	for _, t := range s.tenants {
+		n["events"] += len(t.events)
+		n["deliveries"] += len(t.deliveries)
+		n["endpoints"] += len(t.endpoints)
+		n["log"] += len(t.log.entries) - t.log.dropped
+		n["types"] += len(t.byType)
+		for _, ep := range t.endpoints {
+			n["endpoint logs"] += len(ep.log.entries) - ep.log.dropped
+			n["queued"] += len(ep.lane.first.entries) + len(ep.lane.again.entries)
+		}
+	}
+	for name, count := range n {
+		if count == 0 {
+			delete(n, name)
+		}
+	}
+	return n
+}
+
+// Bounds returns what the store was configured with.
+func (s *MemoryStore) Bounds() MemoryConfig {
+	return MemoryConfig{MaxPending: s.maxPending, MaxFinished: s.maxFinished, FinishedAge: s.finishedAge}
+}
+
+// Heap is the store's priority queue, for its own test.
+type Heap struct {
+	heap memHeap[HeapItem]
+	seq  uint64
+}
+
+// HeapItem is something in a Heap.
+type HeapItem struct {
+	At  time.Duration
+	Seq uint64
+	pos int
+}
+
+func (h *Heap) Push(at time.Duration) *HeapItem {
+	h.seq++
+	item := &HeapItem{At: at, Seq: h.seq}
+	h.heap.push(at, h.seq, item, &item.pos)
+	return item
+}
+
+func (h *Heap) Remove(item *HeapItem) { h.heap.remove(item.pos) }
+
+func (h *Heap) Top() *HeapItem { return h.heap.top().item }

@@ -1,0 +1,148 @@
+package storetest
+
+import (
+	"errors"
+
+	"github.com/meshia/webhook"
+)
+
+const (
+	promiseDirect   = "A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no other, whatever its state, window and subscriptions, and MUST lease it to the caller; the event may be a stored one, which is then not stored again."
+	promiseNoDirect = "If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing."
+)
+
+var directCases = []kase{
+	{
+		name:    "to one endpoint and no other",
+		promise: promiseDirect,
+		f: func(c *check) {
+			c.endpoint("t")
+			off := c.endpoint("t", state(webhook.EndpointDisabled))
+			e := c.endpoint("t", subscribed(ceased))
+			l := c.direct(e, webhook.KindTest)
+			equal(c, "endpoint", l.Delivery.EndpointID, e.ID)
+			equal(c, "kind", l.Delivery.Kind, webhook.KindTest)
+			equal(c, "deliveries", len(c.deliveries("t", webhook.DeliveryFilter{})), 1)
+			equal(c, "events that a disabled endpoint missed", c.gaps(off)[0].Count, 0)
+			c.none()
+		},
+	},
+	{
+		name:    "whatever the endpoint's state",
+		promise: promiseDirect,
+		f: func(c *check) {
+			for _, s := range []webhook.EndpointState{webhook.EndpointPending, webhook.EndpointDisabled, webhook.EndpointPaused, webhook.EndpointActive} {
+				e := c.endpoint("t", state(s), func(e *webhook.Endpoint) { e.Health.PausedUntil = c.now().Add(far) })
+				l := c.direct(e, webhook.KindPing)
+				equal(c, "state of the delivery", c.delivery(l).State, webhook.DeliveryLeased)
+				if !s.Queues() {
+					equal(c, "events missed", c.gaps(e)[0].Count, 0)
+				}
+				c.record(outcome(l, webhook.OutcomeDelivered))
+				equal(c, "state of the delivery", c.delivery(l).State, webhook.DeliverySucceeded)
+			}
+		},
+	},
+	{
+		name:    "whatever the endpoint's window",
+		promise: promiseDirect,
+		f: func(c *check) {
+			e := c.endpoint("t", window(1), slow)
+			c.direct(e, webhook.KindTest)
+			c.direct(e, webhook.KindRedelivery)
+		},
+	},
+	{
+		name:    "what the lease has",
+		promise: promiseDirect,
+		f: func(c *check) {
+			e := c.endpoint("t")
+			l := c.direct(e, webhook.KindTest)
+			equal(c, "attempt", l.Delivery.AttemptCount, 1)
+			equal(c, "state", l.Delivery.State, webhook.DeliveryLeased)
+			equal(c, "term", l.Term, far)
+			c.same("endpoint", *l.Endpoint, e)
+			d := c.delivery(l)
+			equal(c, "attempt", d.AttemptCount, 1)
+			c.record(outcome(l, webhook.OutcomeDelivered))
+			c.numbered(c.delivery(l), 1)
+		},
+	},
+	{
+		name:    "a stored event",
+		promise: promiseDirect,
+		f: func(c *check) {
+			e := c.endpoint("t")
+			other := c.endpoint("t", subscribed(ceased))
+			event := c.emit("t", 1)[0]
+			l := c.one()
+			c.record(outcome(l, webhook.OutcomeFailed))
+			for _, to := range []webhook.Endpoint{e, other} {
+				result := c.enqueue(webhook.EnqueueRequest{
+					Tenant: "t", Events: []webhook.Event{event},
+					Direct: &webhook.Direct{EndpointID: to.ID, Kind: webhook.KindRedelivery, RedeliveryOf: l.Delivery.ID, Owner: "one", Term: far},
+				})
+				equal(c, "leases", len(result.Leases), 1)
+				d := c.delivery(result.Leases[0])
+				equal(c, "kind", d.Kind, webhook.KindRedelivery)
+				equal(c, "what it repeats", d.RedeliveryOf, l.Delivery.ID)
+				equal(c, "event", d.EventID, event.ID)
+				c.want(d.ID != l.Delivery.ID, "the redelivery has the old delivery's id")
+				c.record(retry(result.Leases[0], 0))
+				again := c.one()
+				equal(c, "delivery of the second attempt", again.Delivery.ID, d.ID)
+				c.record(outcome(again, webhook.OutcomeDelivered))
+			}
+			equal(c, "state of the first delivery", c.delivery(l).State, webhook.DeliveryFailed)
+			equal(c, "deliveries of the event", len(c.deliveries("t", webhook.DeliveryFilter{EventID: event.ID})), 3)
+		},
+	},
+	{
+		name:    "another event with a known id",
+		promise: promiseConflict,
+		f: func(c *check) {
+			e := c.endpoint("t")
+			event := c.emit("t", 1)[0]
+			before := c.everything("t")
+			_, err := c.store.Enqueue(c.Context(), webhook.EnqueueRequest{
+				Tenant: "t", Events: []webhook.Event{c.event(happened), newEvent(happened, event.ID, "other")},
+				Direct: &webhook.Direct{EndpointID: e.ID, Kind: webhook.KindTest, Owner: "one", Term: far},
+			})
+			c.fails("Enqueue", err, webhook.ErrConflict)
+			equal(c, "what is stored", c.everything("t"), before)
+		},
+	},
+	{
+		name:    "several events",
+		promise: promiseDirect,
+		f: func(c *check) {
+			e := c.endpoint("t")
+			result := c.enqueue(webhook.EnqueueRequest{
+				Tenant: "t", Events: c.events(3),
+				Direct: &webhook.Direct{EndpointID: e.ID, Kind: webhook.KindRedelivery, Owner: "one", Term: far},
+			})
+			equal(c, "leases", len(result.Leases), 3)
+			for _, l := range result.Leases {
+				c.record(outcome(l, webhook.OutcomeDelivered))
+			}
+			c.none()
+		},
+	},
+	{
+		name:    "no such endpoint",
+		promise: promiseNoDirect,
+		f: func(c *check) {
+			deleted, foreign := c.endpoint("t"), c.endpoint("u")
+			c.ok(c.store.DeleteEndpoint(c.Context(), "t", deleted.ID))
+			for name, id := range map[string]string{"deleted": deleted.ID, "foreign": foreign.ID, "unknown": "we_unknown", "nameless": ""} {
+				event := c.event(happened)
+				_, err := c.store.Enqueue(c.Context(), webhook.EnqueueRequest{
+					Tenant: "t", Events: []webhook.Event{event}, Direct: &webhook.Direct{EndpointID: id, Kind: webhook.KindPing, Owner: "one", Term: far},
+				})
+				c.want(errors.Is(err, webhook.ErrNotFound), "%s endpoint: got error %v, want ErrNotFound", name, err)
+				c.unknown("t", event)
+			}
+			equal(c, "deliveries", len(c.deliveries("t", webhook.DeliveryFilter{})), 0)
+		},
+	},
+}

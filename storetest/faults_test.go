@@ -1,0 +1,89 @@
+package storetest
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/meshia/webhook"
+)
+
+// The suite is only worth something if a store that breaks a promise fails it. Each fault below breaks one, in an otherwise sound store, and names the group of cases that has
+// to notice.
+func TestFaultsAreNoticed(t *testing.T) {
+	t.Parallel()
+	for _, f := range faults {
+		t.Run(f.group+"/"+f.name, func(t *testing.T) {
+			t.Parallel()
+			failed := false
+			for _, group := range groups {
+				if group.name != f.group {
+					continue
+				}
+				for _, k := range group.cases {
+					if !failed {
+						failed = len(complaints(t, k, f.in)) > 0
+					}
+				}
+			}
+			if !failed {
+				t.Error("no case noticed")
+			}
+		})
+	}
+}
+
+func TestNothingIsNoticedWithoutAFault(t *testing.T) {
+	t.Parallel()
+	for _, group := range groups {
+		for _, k := range group.cases {
+			t.Run(group.name+"/"+k.name, func(t *testing.T) {
+				t.Parallel()
+				for _, complaint := range complaints(t, k, func(*faulty) {}) {
+					t.Error(complaint)
+				}
+			})
+		}
+	}
+}
+
+// complaints runs one case against a store with a fault.
+func complaints(t *testing.T, k kase, fault func(*faulty)) []string {
+	var r recorder
+	wrap := func(s webhook.Store) webhook.Store {
+		f := &faulty{Store: s, seen: map[string]webhook.Lease{}}
+		fault(f)
+		return f
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r.T = t
+		cfg := Config{Tick: 1e8, Bounded: func(_ *testing.T, pending int) webhook.Store {
+			return wrap(webhook.NewMemoryStore(&webhook.MemoryConfig{MaxPending: pending}))
+		}}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			k.run(&r, cfg.check(t, func(*testing.T) webhook.Store { return wrap(webhook.NewMemoryStore(nil)) }))
+		}()
+		<-done
+	})
+	return r.complaints
+}
+
+// recorder keeps what a case complains of. The case runs in a goroutine that FailNow and SkipNow end.
+type recorder struct {
+	*testing.T
+	mu         sync.Mutex
+	complaints []string
+}
+
+func (r *recorder) Errorf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.complaints = append(r.complaints, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) FailNow() { runtime.Goexit() }
+func (r *recorder) SkipNow() { runtime.Goexit() }
