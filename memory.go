@@ -47,6 +47,7 @@ type MemoryStore struct {
 
 	// What Claim looks at. Nothing in here is ever searched from end to end.
 	normal, slow memHeap[memEndpoint] // endpoints that have something to send and may be sent to, by when; those with Health.Slow apart
+	full         int                  // how many endpoints have something waiting that only their window keeps from being sent
 	leases       memHeap[memDelivery] // leased deliveries by when the lease ends
 	pending      memHeap[memDelivery] // pending deliveries by when they were created: which expires next
 	live         int                  // deliveries pending or leased

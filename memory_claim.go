@@ -38,6 +38,7 @@ func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (Claimed, err
 		s.place(ep)
 	}
 	c.Next = s.next(slow > 0, req.MaxAge, now)
+	c.Blocked = s.full > 0 || s.turn(true, now) != nil
 	return c, nil
 }
 

@@ -26,7 +26,7 @@ func (s *MemoryStore) CreateEndpoint(ctx context.Context, e Endpoint, max int) (
 
 	s.keep(t)
 	ep := &memEndpoint{Endpoint: s.copyEndpoint(e), tenant: t}
-	ep.Secret = ""
+	ep.Secret = Secret{}
 	ep.Version = 1
 	ep.CreatedAt = now.wall
 	ep.Health = Health{}

@@ -13,6 +13,7 @@ type memLane struct {
 	lastFirst    bool          // whether that was a first attempt
 	pausedUntil  time.Duration // Health.PausedUntil, as an instant
 
+	full bool                  // something waits that only the window keeps from being sent; counted in MemoryStore.full
 	heap *memHeap[memEndpoint] // MemoryStore.normal, .slow, or nil while there is nothing that may be sent
 	pos  int
 }
@@ -83,6 +84,14 @@ func (s *MemoryStore) place(ep *memEndpoint) {
 	l := &ep.lane
 	var heap *memHeap[memEndpoint]
 	at, ok := ep.eligible()
+	if _, waits := l.due(); l.full != (waits && !ok && !ep.deleted && ep.Health.State.Queues()) {
+		l.full = !l.full
+		if l.full {
+			s.full++
+		} else {
+			s.full--
+		}
+	}
 	switch {
 	case ok && ep.Health.Slow:
 		heap = &s.slow

@@ -6,7 +6,7 @@ import (
 )
 
 // Store keeps endpoints, events, deliveries and attempts. Applications choose one and hand it to [NewDispatcher]; its methods are for dispatchers, as those of
-// database/sql/driver are for database/sql. What follows is the contract for authors of stores; package storetest checks each MUST of it.
+// database/sql/driver are for database/sql. What follows is the contract for authors of stores; package storetest checks all that it demands.
 //
 // A store MUST be safe for concurrent use, by the dispatchers of one process and, where it is shared, of many.
 // A store MUST start no goroutine that outlives the call that needs it.

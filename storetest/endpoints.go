@@ -24,17 +24,17 @@ var endpointCases = []kase{
 		name:    "the secret",
 		promise: promiseSecret,
 		f: func(c *check) {
-			e := c.endpoint("t", func(e *webhook.Endpoint) { e.Secret = "hidden" })
-			equal(c, "secret of a created endpoint", e.Secret, "")
-			e.Secret = "hidden"
+			e := c.endpoint("t", func(e *webhook.Endpoint) { e.Secret = webhook.NewSecret("hidden") })
+			equal(c, "secret of a created endpoint", e.Secret, webhook.Secret{})
+			e.Secret = webhook.NewSecret("hidden")
 			e, err := c.store.UpdateEndpoint(c.Context(), e, nil)
 			c.ok(err)
-			equal(c, "secret of an updated endpoint", e.Secret, "")
+			equal(c, "secret of an updated endpoint", e.Secret, webhook.Secret{})
 			c.emit("t", 1)
-			equal(c, "secret in a lease", c.one().Endpoint.Secret, "")
+			equal(c, "secret in a lease", c.one().Endpoint.Secret, webhook.Secret{})
 			e, err = c.store.Endpoint(c.Context(), "t", e.ID)
 			c.ok(err)
-			equal(c, "secret of a read endpoint", e.Secret, "")
+			equal(c, "secret of a read endpoint", e.Secret, webhook.Secret{})
 		},
 	},
 	{

@@ -6,7 +6,7 @@ import (
 	"github.com/meshia/webhook"
 )
 
-const promiseJudge = "Judge MUST be called exactly once for an applied outcome, on the health as it is in the transaction, and its result stored; for a deleted endpoint it is not called."
+const promiseJudge = "Judge MUST be called for an applied outcome, on the health as it is in the transaction, and what it returned in the transaction that was committed MUST be stored; for a deleted endpoint it is not called."
 
 var judgeCases = []kase{
 	{

@@ -9,6 +9,8 @@ import (
 
 const promiseWindow = "Claim MUST NOT give an endpoint more leases, over all owners and however they were given, than its Health.Window (0 counts as 1)."
 
+const promiseBlocked = "Claimed.Blocked MUST be true if deliveries are left that are due and that only the window of their endpoint, Max or MaxSlow kept from being handed out."
+
 var windowCases = []kase{
 	{
 		name:    "of one claim",
@@ -128,6 +130,34 @@ var windowCases = []kase{
 			c.emit("t", 3)
 			c.emit("u", 3)
 			equal(c, "leases", len(c.claim(10)), 4)
+		},
+	},
+	{
+		name:    "what a window keeps back is blocked",
+		promise: promiseBlocked,
+		f: func(c *check) {
+			c.endpoint("t", window(1))
+			c.emit("t", 2)
+			first := c.claimWith(claimRequest(10))
+			equal(c, "leases", len(first.Leases), 1)
+			c.want(first.Blocked, "the second delivery is not said to be blocked")
+			c.want(c.claimWith(claimRequest(10)).Blocked, "it is not said to be blocked where nothing was handed out")
+			c.record(outcome(first.Leases[0], webhook.OutcomeDelivered))
+			equal(c, "leases", len(c.claimWith(claimRequest(10)).Leases), 1)
+		},
+	},
+	{
+		name:    "what Max and MaxSlow keep back is blocked",
+		promise: promiseBlocked,
+		f: func(c *check) {
+			c.endpoint("t", window(5))
+			c.endpoint("t", window(5), slow)
+			c.emit("t", 2)
+			req := claimRequest(1)
+			c.want(c.claimWith(req).Blocked, "what Max kept back is not said to be blocked")
+			req.Max, req.MaxSlow = 10, 0
+			equal(c, "leases", len(c.claimWith(req).Leases) > 0, true)
+			c.want(c.claimWith(req).Blocked, "what MaxSlow kept back is not said to be blocked")
 		},
 	},
 }
