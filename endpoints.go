@@ -184,14 +184,16 @@ func (d *Dispatcher) Endpoints(ctx context.Context) ([]Endpoint, error) {
 	return read(d, "endpoints", func() ([]Endpoint, error) { return d.store.Endpoints(ctx, d.tenant) })
 }
 
-// checkEndpoint names every field that is refused.
+// checkEndpoint names every field that is refused, and brings the URL into its canonical form.
 func (d *Dispatcher) checkEndpoint(e *Endpoint) []error {
 	var errs []error
 	if !idForm.MatchString(e.ID) {
 		errs = append(errs, field("id", fmt.Errorf("must match %s", idForm)))
 	}
-	if _, err := d.guard.CheckURL(e.URL); err != nil {
+	if u, err := d.guard.CheckURL(e.URL); err != nil {
 		errs = append(errs, field("url", err))
+	} else {
+		e.URL = u.String() // as it will be dialled, however it was written
 	}
 	errs = append(errs, field("events", d.checkSubscriptions(e.Events)))
 	if len(e.Description) > 1<<10 || !utf8.ValidString(e.Description) {

@@ -152,6 +152,21 @@ func TestOptionsThatOpenMoreOpenNothingElse(t *testing.T) {
 	require.Error(t, add("ftp://example.com:9000/"))
 }
 
+func TestStricterRulesHoldForEndpointsThatWereSavedBefore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		before := newRig(t, webhooktest.NewReceiver(t), func(c *webhook.Config) { c.InsecureHTTP = true })
+		e, _, err := before.d.AddEndpoint(before.ctx, webhook.Endpoint{URL: "HTTP://Example.COM/hook", Events: []string{"*"}}, webhook.WithoutPing())
+		require.NoError(t, err)
+		require.Equal(t, "http://example.com/hook", e.URL, "in its canonical form")
+		after := rigOn(t, before.store, before.receiver, nil)
+		d, err := after.d.Ping(after.ctx, e.ID)
+		require.NoError(t, err)
+		require.Equal(t, webhook.ErrorInternal, d.Attempts[0].Error)
+		require.Contains(t, d.Attempts[0].Detail, "https")
+		require.Empty(t, before.receiver.Requests())
+	})
+}
+
 func TestATenantHasSoManyEndpoints(t *testing.T) {
 	t.Parallel()
 	d, err := webhook.NewDispatcher(webhook.NewMemoryStore(nil), &webhook.Config{MaxEndpoints: 2, Logger: quiet})

@@ -1,10 +1,11 @@
 package webhook
 
 import (
-	"fmt"
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/meshia/webhook/internal/netguard"
 )
 
 // keyring keeps, for each endpoint's version, what every attempt needs of it: the parsed URL and the keyed signers.
@@ -30,14 +31,14 @@ type timedKey struct {
 const keyringSize = 10_000
 
 // target returns where to send for e and what signs, with the secrets that are live now.
-func (k *keyring) target(e *Endpoint, now time.Time) (target, error) {
+func (k *keyring) target(guard *netguard.Guard, e *Endpoint, now time.Time) (target, error) {
 	key := endpointKey{e.Tenant, e.ID}
 	k.mu.Lock()
 	entry := k.entries[key]
 	k.mu.Unlock()
 
 	if entry == nil || entry.version != e.Version {
-		made, err := newKeys(e)
+		made, err := newKeys(guard, e)
 		if err != nil {
 			return target{}, err
 		}
@@ -65,10 +66,10 @@ func (k *keyring) target(e *Endpoint, now time.Time) (target, error) {
 	return t, nil
 }
 
-func newKeys(e *Endpoint) (*keys, error) {
-	u, err := url.Parse(e.URL)
+func newKeys(guard *netguard.Guard, e *Endpoint) (*keys, error) {
+	u, err := guard.CheckURL(e.URL) // again: the rules may have become stricter since it was saved, and the guard at the dial cannot tell http from https
 	if err != nil {
-		return nil, fmt.Errorf("%w: its stored URL cannot be parsed", ErrInvalidEndpoint) // the error would quote it
+		return nil, field("url", err)
 	}
 	made := &keys{version: e.Version, url: u}
 	for _, stored := range e.Secrets {

@@ -37,10 +37,10 @@ func (e *engine) send(ctx context.Context, l *Lease) (a Attempt) {
 			a = broken("the request could not be made")
 		}
 	}()
-	to, err := e.keys.target(l.Endpoint, started)
+	to, err := e.keys.target(e.guard, l.Endpoint, started)
 	if err != nil {
 		e.log.LogAttrs(ctx, slog.LevelError, "webhook: an endpoint cannot be used as it is stored", slog.String("endpoint", l.Endpoint.ID), slog.Any("error", err))
-		return broken("the webhook's settings cannot be used")
+		return broken("the webhook cannot be used as it was saved: " + err.Error())
 	}
 	return e.sender.send(ctx, l, to)
 }
