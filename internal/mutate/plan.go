@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Target is code whose guards are mutated, and the tests that must notice.
+type Target struct {
+	Name  string
+	Dir   string         // of the package, relative to the root of the repository
+	Files []string       // patterns of file names in Dir; tests are never mutated
+	Funcs *regexp.Regexp // "Name", "Type.Name", or the name of a package variable
+	Kinds []Kind
+	Match *regexp.Regexp // if not nil: only expressions with such a text
+	Args  []string       // for go test
+}
+
+// An Equivalent is a mutant that no test can notice, because it makes no difference that anyone may rely on.
+type Equivalent struct {
+	File, Func string
+	Source     string // as it is printed for a survivor
+	Why        string
+}
+
+// A Plan is what one run of the command does.
+type Plan struct {
+	Targets     []Target
+	Equivalents []Equivalent
+	Chosen      *regexp.Regexp // of the targets' names
+}
+
+var errSurvivors = errors.New("there are survivors: a test is missing for each, or a reason in equivalents.go")
+
+// List prints the mutants.
+func (p Plan) List(root string, w io.Writer) error {
+	for _, t := range p.chosen() {
+		list, err := t.mutants(root)
+		if err != nil {
+			return err
+		}
+		for _, m := range list {
+			fmt.Fprintf(w, "%s [%s]\n", m, m.Kind)
+		}
+	}
+	return nil
+}
+
+// Run tries all mutants of the chosen targets, prints the survivors and a summary to w, and how far it is to progress.
+func (p Plan) Run(ctx context.Context, r Runner, w, progress io.Writer) error {
+	total, killed, survived, excused := 0, 0, 0, 0
+	used := make([]bool, len(p.Equivalents))
+	var errs []error
+	for _, t := range p.chosen() {
+		list, err := t.mutants(r.Root)
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			return fmt.Errorf("target %s has nothing to mutate", t.Name)
+		}
+		start := time.Now()
+		err = r.All(ctx, t, list, func(m Mutant, verdict Verdict) {
+			known := slices.IndexFunc(p.Equivalents, func(e Equivalent) bool {
+				return e.File == m.File && e.Func == m.Func && e.Source == m.Source
+			})
+			if known >= 0 {
+				used[known] = true
+			}
+			switch {
+			case verdict == Killed && known >= 0:
+				killed++
+				errs = append(errs, fmt.Errorf("%s: listed as equivalent, but a test tells the difference", m))
+			case verdict == Killed:
+				killed++
+			case known >= 0:
+				excused++
+			default:
+				survived++
+				fmt.Fprintf(w, "%s [%s]\n", m, m.Kind)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		total += len(list)
+		fmt.Fprintf(progress, "%s: %d mutants, %s\n", t.Name, len(list), time.Since(start).Round(time.Second))
+	}
+	for i, e := range p.Equivalents {
+		if !used[i] && p.covers(e) {
+			errs = append(errs, fmt.Errorf("equivalent %s: %s: %s: no such mutant any more", e.File, e.Func, e.Source))
+		}
+	}
+	fmt.Fprintf(w, "%d mutants, %d killed, %d survived, %d equivalent\n", total, killed, survived, excused)
+	if survived > 0 {
+		errs = append(errs, errSurvivors)
+	}
+	return errors.Join(errs...)
+}
+
+func (p Plan) chosen() []Target {
+	return slices.DeleteFunc(slices.Clone(p.Targets), func(t Target) bool { return !p.Chosen.MatchString(t.Name) })
+}
+
+// covers reports whether this run would have met the equivalent: its file belongs to a chosen target, or to none at all.
+func (p Plan) covers(e Equivalent) bool {
+	has := func(t Target) bool { return t.has(e.File) && t.Funcs.MatchString(e.Func) }
+	return slices.ContainsFunc(p.chosen(), has) || !slices.ContainsFunc(p.Targets, has)
+}
+
+func (t Target) has(file string) bool {
+	dir, name := filepath.Split(filepath.FromSlash(file))
+	return filepath.Clean(dir) == filepath.Clean(filepath.FromSlash(t.Dir)) && slices.ContainsFunc(t.Files, func(pattern string) bool {
+		ok, _ := filepath.Match(pattern, name)
+		return ok
+	})
+}
+
+// mutants returns the mutants of the target's files. A pattern without files is an error: the code went elsewhere.
+func (t Target) mutants(root string) ([]Mutant, error) {
+	var all []Mutant
+	for _, pattern := range t.Files {
+		paths, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(t.Dir), pattern))
+		if err != nil {
+			return nil, err
+		}
+		paths = slices.DeleteFunc(paths, func(p string) bool { return strings.HasSuffix(p, "_test.go") })
+		if len(paths) == 0 {
+			return nil, fmt.Errorf("target %s: no file %s in %s", t.Name, pattern, t.Dir)
+		}
+		for _, path := range paths {
+			src, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			rel, err := filepath.Rel(root, path)
+			if err != nil {
+				return nil, err
+			}
+			found, err := mutants(t, filepath.ToSlash(rel), src)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, found...)
+		}
+	}
+	return all, nil
+}
