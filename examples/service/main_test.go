@@ -1,0 +1,268 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshia/webhook"
+	"github.com/meshia/webhook/webhooktest"
+)
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	cfg, err := parse(nil, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, config{addr: "127.0.0.1:8080", store: "memory", retryInitial: 10 * time.Second}, cfg)
+	cfg, err = parse([]string{"-addr", ":1", "-store", "memory", "-allow-insecure-targets", "-retry-initial", "250ms"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, config{addr: ":1", store: "memory", insecureTargets: true, retryInitial: 250 * time.Millisecond}, cfg)
+
+	for want, args := range map[string][]string{
+		`unexpected argument "extra"`:                   {"extra"},
+		"flag provided but not defined: -adr":           {"-adr", ":1"},
+		`-store "floppy" is unknown`:                    {"-store", "floppy"},
+		"-retry-initial 0s must be positive":            {"-retry-initial", "0"},
+		"-retry-initial -1s must be positive":           {"-retry-initial", "-1s"},
+		"Backoff.Initial is negative or over Max":       {"-retry-initial", "25h"},
+		"listen tcp: address 1:2:3: too many colons in": {"-addr", "1:2:3"},
+	} {
+		require.ErrorContains(t, run(t.Context(), args, io.Discard, io.Discard), want)
+	}
+	var help bytes.Buffer
+	require.NoError(t, run(t.Context(), []string{"-help"}, &help, io.Discard))
+	require.Contains(t, help.String(), "-allow-insecure-targets")
+}
+
+// -allow-insecure-targets opens what its text says, and nothing else.
+func TestTargets(t *testing.T) {
+	t.Parallel()
+	accepts := func(flags ...string) func(url string) bool {
+		cfg, err := parse(flags, io.Discard)
+		require.NoError(t, err)
+		d, err := webhook.NewDispatcher(webhook.NewMemoryStore(nil), cfg.dispatcher(quiet))
+		require.NoError(t, err)
+		return func(url string) bool {
+			_, _, err := d.AddEndpoint(t.Context(), webhook.Endpoint{URL: url, Events: []string{"*"}}, webhook.WithoutPing())
+			return err == nil
+		}
+	}
+	strict, insecure := accepts(), accepts("-allow-insecure-targets")
+	for url, want := range map[string]struct{ strict, insecure bool }{
+		"https://example.com/hook":      {true, true},
+		"http://example.com/hook":       {false, true},
+		"https://example.com:9999/hook": {false, true},
+		"http://127.0.0.1:9000/hook":    {false, true},
+		"http://127.8.7.6:9000/hook":    {false, true},
+		"http://[::1]:9000/hook":        {false, true},
+		"http://localhost:9000/hook":    {false, true},
+		"http://10.0.0.1/hook":          {false, false},
+		"http://192.168.1.1/hook":       {false, false},
+		"http://169.254.169.254/":       {false, false},
+		"http://[fd00::1]/hook":         {false, false},
+		"http://0.0.0.0:9000/hook":      {false, false},
+		"http://billing.internal/hook":  {false, false},
+		"ftp://example.com/hook":        {false, false},
+	} {
+		require.Equal(t, want.strict, strict(url), url)
+		require.Equal(t, want.insecure, insecure(url), url)
+	}
+}
+
+func TestOtherPathsAndMethods(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, nil)
+	status, answer := r.do(http.MethodGet, "/healthz", "")
+	require.Equal(t, http.StatusOK, status)
+	require.JSONEq(t, `{"status":"ok"}`, string(answer))
+
+	require.Equal(t, "no such path", r.refused(http.StatusNotFound, http.MethodGet, "/", ""))
+	r.refused(http.StatusNotFound, http.MethodPost, "/emit/", "")
+	for path, allowed := range map[string]string{"/webhooks": "POST", "/emit": "POST", "/deliveries": "GET", "/healthz": "GET"} {
+		require.Equal(t, "the method is "+allowed, r.refused(http.StatusMethodNotAllowed, http.MethodDelete, path, ""))
+		w := httptest.NewRecorder()
+		r.api.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPut, path, nil))
+		require.Equal(t, allowed, w.Header().Get("Allow"))
+	}
+
+	fromPage := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/emit", strings.NewReader(stoppedEvent("evt_1")))
+	fromPage.Header.Set("Origin", "https://attacker.example")
+	w := httptest.NewRecorder()
+	r.api.ServeHTTP(w, fromPage)
+	require.Equal(t, http.StatusForbidden, w.Code)
+	require.JSONEq(t, `{"error":"the request comes from a page of another origin"}`, w.Body.String())
+	_, err := r.d.Event(t.Context(), "evt_1")
+	require.ErrorIs(t, err, webhook.ErrNotFound)
+}
+
+// pipe is a listener in memory, so that a server can run in a bubble.
+type pipe chan net.Conn
+
+func (p pipe) Accept() (net.Conn, error) {
+	c, ok := <-p
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+func (p pipe) Close() error   { close(p); return nil }
+func (p pipe) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p pipe) dial(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	p <- far
+	return near, nil
+}
+
+// Told to stop, serve lets what is in flight end: a delivery, and a request that waits for a ping.
+func TestServeDrains(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil, nil)
+		listener := make(pipe)
+		client := &http.Client{Transport: &http.Transport{DialContext: listener.dial}}
+		post := func(path, body string) int {
+			resp, err := client.Post("http://service.example"+path, "application/json", strings.NewReader(body))
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			_, err = io.Copy(io.Discard, resp.Body)
+			require.NoError(t, err)
+			return resp.StatusCode
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		var logs bytes.Buffer
+		served := make(chan error, 1)
+		go func() { served <- serve(ctx, listener, r.d, newLog(&logs)) }()
+
+		require.Equal(t, http.StatusCreated, post("/webhooks", `{"url":"https://example.com/hook","events":["*"]}`))
+		r.receiver.Script("", webhooktest.Answer{Delay: 12 * time.Second})
+		require.Equal(t, http.StatusAccepted, post("/emit", stoppedEvent("evt_1")))
+		pinged := make(chan int, 1)
+		go func() { pinged <- post("/webhooks", `{"url":"https://example.com/slow","events":["*"]}`) }()
+		synctest.Wait()
+		require.Len(t, r.receiver.Requests(), 3)
+
+		begin := time.Now()
+		stop()
+		require.NoError(t, <-served)
+		require.Equal(t, 12*time.Second, time.Since(begin))
+		require.Equal(t, http.StatusCreated, <-pinged) // though its ping was cut short
+		log := r.log("")
+		require.Equal(t, "failed", log.Deliveries[0].State)
+		require.Equal(t, "cancelled", *log.Deliveries[0].Reason)
+		require.Equal(t, 5_000, log.Deliveries[0].Attempts[0].LatencyMS)
+		require.Equal(t, "evt_1", log.Deliveries[1].EventID)
+		require.Equal(t, "succeeded", log.Deliveries[1].State)
+		require.Contains(t, logs.String(), "deliveries_waiting=false")
+		require.NotContains(t, logs.String(), "cut off")
+	})
+}
+
+// What waits for a retry does not keep the service from stopping, and the log says that it is there.
+func TestServeStopsWithDeliveriesWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil, nil, webhooktest.Answer{}, webhooktest.Answer{Status: 500})
+		r.addAll()
+		ctx, stop := context.WithCancel(context.Background())
+		var logs bytes.Buffer
+		served := make(chan error, 1)
+		go func() { served <- serve(ctx, make(pipe), r.d, newLog(&logs)) }()
+		synctest.Wait()
+		r.emit(stoppedEvent("evt_1"))
+		synctest.Wait()
+		stop()
+		require.NoError(t, <-served)
+		require.Contains(t, logs.String(), "deliveries_waiting=true")
+	})
+}
+
+// broken is a listener that accepts nothing.
+type broken struct{ pipe }
+
+func (broken) Accept() (net.Conn, error) { return nil, net.ErrClosed }
+
+func TestServeFailsWithItsListener(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		require.ErrorIs(t, serve(context.Background(), broken{make(pipe)}, newRig(t, nil, nil).d, quiet), net.ErrClosed)
+	})
+}
+
+// The program itself: it is built, takes an event, and is told to stop while that is being delivered.
+func TestProgram(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "service")
+	built, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput()
+	require.NoError(t, err, string(built))
+
+	receiver := webhooktest.NewReceiver(t, webhooktest.Answer{}, webhooktest.Answer{Status: http.StatusServiceUnavailable}, webhooktest.Answer{Fault: webhooktest.Hang})
+	target := httptest.NewServer(receiver)
+	t.Cleanup(target.Close)
+
+	cmd := exec.CommandContext(t.Context(), binary, "-addr", "127.0.0.1:0", "-allow-insecure-targets", "-retry-initial", "10ms")
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewScanner(stderr)
+	until := func(pattern string) []string {
+		for lines.Scan() {
+			if found := regexp.MustCompile(pattern).FindStringSubmatch(lines.Text()); found != nil {
+				return found
+			}
+		}
+		require.FailNow(t, "no such line: "+pattern)
+		return nil
+	}
+	base := "http://" + until(`msg=listening addr=(\S+) store=memory insecure_targets=true retry_initial=10ms`)[1]
+	post := func(path, body string) (int, string) {
+		resp, err := http.Post(base+path, "application/json", strings.NewReader(body))
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		answer, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, string(answer)
+	}
+
+	status, answer := post("/webhooks", `{"url":"`+target.URL+`/hook?token=t0ken","events":["*"],"secret":"generate"}`)
+	require.Equal(t, http.StatusCreated, status, answer)
+	var hook added
+	require.NoError(t, json.Unmarshal([]byte(answer), &hook))
+	require.Equal(t, "active", hook.State)
+	require.NotContains(t, strings.Join(until(`msg="webhook added" .*`), ""), "t0ken")
+	status, answer = post("/emit", stoppedEvent("evt_1"))
+	require.Equal(t, http.StatusAccepted, status, answer)
+
+	got := receiver.WaitFor(t.Context(), 3) // ping, first attempt, and a retry that hangs
+	require.Equal(t, "2", got[2].Header.Get(webhook.HeaderAttempt))
+	require.NoError(t, webhook.Verify(got[2].Body, got[2].Header.Get(webhook.HeaderSignature), *hook.Secret))
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	until(`msg="stopping: waiting for deliveries in flight"`)
+	_, err = http.Get(base + "/healthz")
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	receiver.Release()
+	until(`msg=stopped deliveries_waiting=false`) // true, had it been cut off
+	require.False(t, lines.Scan())
+	require.NoError(t, cmd.Wait())
+
+	out, err := exec.CommandContext(t.Context(), binary, "-store", "floppy").CombinedOutput()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, 1, exit.ExitCode())
+	require.Equal(t, "service: -store \"floppy\" is unknown\n", string(out))
+}
