@@ -117,7 +117,13 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 	if !waiting || r.claiming.Err() != nil {
 		return next, false
 	}
-	leases, asked, _ := r.claim(r.claiming)
+	leases, asked, wait := r.claim(r.claiming)
+	r.mu.Lock()
+	early := time.Now().Add(wait).Before(r.look)
+	r.mu.Unlock()
+	if early { // what waits behind a window that was full falls due before the claim loop would look
+		r.wake()
+	}
 	if len(leases) == 0 {
 		return next, false
 	}

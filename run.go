@@ -34,9 +34,10 @@ type run struct {
 	recorder recorder
 
 	mu      sync.Mutex
-	free    int  // slots
-	slow    int  // slots that slow endpoints have
-	waiting bool // more is due than fitted: a slot or a window that becomes free is worth a claim
+	free    int       // slots
+	slow    int       // slots that slow endpoints have
+	waiting bool      // there is more than fitted: a slot or a window that becomes free is worth a claim
+	look    time.Time // when the claim loop looks next by itself
 	closing bool
 	empty   chan struct{} // closed when closing and every slot is free
 }
@@ -160,6 +161,9 @@ func (r *run) claimUntil(ctx context.Context) {
 		}
 		leases, asked, wait := r.claim(ctx)
 		r.start(leases, asked)
+		r.mu.Lock()
+		r.look = time.Now().Add(wait)
+		r.mu.Unlock()
 		timer.Reset(wait)
 	}
 }

@@ -322,6 +322,24 @@ func TestHangingEndpointsDoNotDelayHealthyOnes(t *testing.T) {
 	})
 }
 
+func TestARetryBehindAFullWindowIsNotForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, webhooktest.NewReceiver(t, ok, failing, webhooktest.Answer{Delay: 3 * time.Second}), func(c *webhook.Config) {
+			c.Poll, c.MaxInFlight = time.Hour, 2
+		}).run()
+		r.endpoint("hook")
+		r.emit() // opens the window
+		time.Sleep(time.Second)
+		start := time.Now()
+		for range 3 { // one fails, the others fill the window
+			r.emit()
+		}
+		requests := r.receiver.WaitFor(t.Context(), 5)
+		require.Equal(t, 10*time.Second, requests[4].Time.Sub(start))
+		require.Equal(t, "2", requests[4].Header.Get(webhook.HeaderAttempt))
+	})
+}
+
 func TestWhatPanicsHarmsOneDeliveryOnly(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, webhooktest.NewReceiver(t, failing, ok), func(c *webhook.Config) {

@@ -103,7 +103,8 @@ type Queue interface {
 	//
 	// Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a pause ends. It may be earlier. Deliveries that are due already
 	// and were left because MaxSlow was reached need not count: the caller knows by itself when it has room for them.
-	// Claimed.Blocked MUST be true if deliveries are left that are due and that only the window of their endpoint, Max or MaxSlow kept from being handed out.
+	// Claimed.Blocked MUST be true if deliveries are left that only the window of their endpoint, Max or MaxSlow keeps from being handed out, now or when they fall due.
+	// Claimed.Next need not count those.
 	Claim(ctx context.Context, req ClaimRequest) (Claimed, error)
 
 	// Record stores outcomes and answers, for each, whether it was applied.
@@ -134,7 +135,7 @@ type Claimed struct {
 	Leases []Lease
 	// Next is how long until another call can find something; negative: nothing is waiting for a time to come.
 	Next time.Duration
-	// Blocked reports whether more was due than could be handed out: asking again is worth it as soon as an outcome is recorded.
+	// Blocked reports whether there is more than could be handed out: asking again is worth it as soon as an outcome is recorded.
 	Blocked bool
 }
 

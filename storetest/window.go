@@ -9,7 +9,7 @@ import (
 
 const promiseWindow = "Claim MUST NOT give an endpoint more leases, over all owners and however they were given, than its Health.Window (0 counts as 1)."
 
-const promiseBlocked = "Claimed.Blocked MUST be true if deliveries are left that are due and that only the window of their endpoint, Max or MaxSlow kept from being handed out."
+const promiseBlocked = "Claimed.Blocked MUST be true if deliveries are left that only the window of their endpoint, Max or MaxSlow keeps from being handed out, now or when they fall due."
 
 var windowCases = []kase{
 	{
@@ -144,6 +144,20 @@ var windowCases = []kase{
 			c.want(c.claimWith(claimRequest(10)).Blocked, "it is not said to be blocked where nothing was handed out")
 			c.record(outcome(first.Leases[0], webhook.OutcomeDelivered))
 			equal(c, "leases", len(c.claimWith(claimRequest(10)).Leases), 1)
+		},
+	},
+	{
+		name:    "what a window would keep back when it falls due is blocked",
+		promise: promiseBlocked,
+		f: func(c *check) {
+			c.endpoint("t", window(1))
+			c.emit("t", 2)
+			retry := outcome(c.one(), webhook.OutcomeRetry)
+			retry.Wait = far
+			c.record(retry)
+			claimed := c.claimWith(claimRequest(10))
+			equal(c, "leases", len(claimed.Leases), 1)
+			c.want(claimed.Blocked, "a retry that waits for its time behind a full window is not said to be blocked")
 		},
 	},
 	{
