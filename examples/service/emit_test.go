@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -22,9 +23,11 @@ func TestEmitKeepsTheBytesOfTheData(t *testing.T) {
 		require.Regexp(t, `^evt_\w+$`, ids[0])
 
 		sent := r.receiver.WaitFor(t.Context(), 2)[1]
-		require.Equal(t, `{"event":"experiment.completed","timestamp":"2000-01-01T00:00:00Z","session_id":"sess_\u003c1\u003e","data":`+data+`}`, string(sent.Body))
+		require.Equal(t, `{"event":"experiment.completed","timestamp":"2000-01-01T00:00:00Z","session_id":"sess_<1>","data":`+data+`}`, string(sent.Body))
 		require.Equal(t, ids[0], sent.Header.Get(webhook.HeaderID))
 		require.Equal(t, string(sent.Body), *r.log("event=experiment.completed").Deliveries[0].RequestBody)
+		_, answer := r.do(http.MethodGet, "/deliveries", "")
+		require.Contains(t, string(answer), "<&>") // not escaped where JSON need not be
 	})
 }
 
@@ -131,5 +134,8 @@ func TestEmitWhileTheStoreIsFull(t *testing.T) {
 	r.addAll()
 	r.emit(stoppedEvent("evt_1"))
 	require.Contains(t, r.refused(http.StatusServiceUnavailable, http.MethodPost, "/emit", stoppedEvent("evt_2")), "store is full")
+	w := httptest.NewRecorder()
+	r.api.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/emit", strings.NewReader(stoppedEvent("evt_2"))))
+	require.Equal(t, "5", w.Header().Get("Retry-After"))
 	require.Equal(t, []string{"evt_1"}, r.emit(stoppedEvent("evt_1"))) // it is stored, and needs no room
 }

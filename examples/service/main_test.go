@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -110,6 +111,33 @@ func TestOtherPathsAndMethods(t *testing.T) {
 	require.ErrorIs(t, err, webhook.ErrNotFound)
 }
 
+// brokenStore is a store whose database is away.
+type brokenStore struct{ webhook.Store }
+
+var errAway = errors.New("dial tcp 10.1.2.3:5432: connection refused")
+
+func (brokenStore) Deliveries(context.Context, string, webhook.DeliveryFilter) (webhook.DeliveryPage, error) {
+	return webhook.DeliveryPage{}, errAway
+}
+
+// What went wrong inside is for the log.
+func TestInternalError(t *testing.T) {
+	t.Parallel()
+	d, err := webhook.NewDispatcher(brokenStore{webhook.NewMemoryStore(nil)}, &webhook.Config{Logger: quiet})
+	require.NoError(t, err)
+	var logs bytes.Buffer
+	r := &rig{t: t, d: d, api: newAPI(d, webhook.DefaultRegistry(), newLog(&logs))}
+	require.Equal(t, "internal error", r.refused(http.StatusInternalServerError, http.MethodGet, "/deliveries", ""))
+	require.Contains(t, logs.String(), "level=ERROR")
+	require.Contains(t, logs.String(), errAway.Error())
+
+	logs.Reset()
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	r.api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/deliveries", nil))
+	require.Contains(t, logs.String(), `level=INFO msg="request abandoned" method=GET path=/deliveries`)
+}
+
 // pipe is a listener in memory, so that a server can run in a bubble.
 type pipe chan net.Conn
 
@@ -129,21 +157,22 @@ func (p pipe) dial(context.Context, string, string) (net.Conn, error) {
 	return near, nil
 }
 
-// Told to stop, serve lets what is in flight end: a delivery, and a request that waits for a ping.
+// Told to stop, serve lets what is in flight end: a delivery, a request that waits for a ping, and one that is still coming in, whose event is delivered too.
 func TestServeDrains(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil, nil)
 		listener := make(pipe)
 		client := &http.Client{Transport: &http.Transport{DialContext: listener.dial}}
-		post := func(path, body string) int {
-			resp, err := client.Post("http://service.example"+path, "application/json", strings.NewReader(body))
+		send := func(path string, body io.Reader) int {
+			resp, err := client.Post("http://service.example"+path, "application/json", body)
 			require.NoError(t, err)
 			defer resp.Body.Close()
 			_, err = io.Copy(io.Discard, resp.Body)
 			require.NoError(t, err)
 			return resp.StatusCode
 		}
+		post := func(path, body string) int { return send(path, strings.NewReader(body)) }
 		ctx, stop := context.WithCancel(context.Background())
 		var logs bytes.Buffer
 		served := make(chan error, 1)
@@ -154,20 +183,29 @@ func TestServeDrains(t *testing.T) {
 		require.Equal(t, http.StatusAccepted, post("/emit", stoppedEvent("evt_1")))
 		pinged := make(chan int, 1)
 		go func() { pinged <- post("/webhooks", `{"url":"https://example.com/slow","events":["*"]}`) }()
+		late, rest := io.Pipe()
+		emitted := make(chan int, 1)
+		go func() { emitted <- send("/emit", late) }()
+		_, err := io.WriteString(rest, stoppedEvent("evt_2")[:20])
+		require.NoError(t, err)
 		synctest.Wait()
 		require.Len(t, r.receiver.Requests(), 3)
 
 		begin := time.Now()
 		stop()
+		time.Sleep(time.Second)
+		_, err = io.WriteString(rest, stoppedEvent("evt_2")[20:])
+		require.NoError(t, err)
+		require.NoError(t, rest.Close())
+		require.Equal(t, http.StatusAccepted, <-emitted)
 		require.NoError(t, <-served)
-		require.Equal(t, 12*time.Second, time.Since(begin))
+		require.Equal(t, 13*time.Second, time.Since(begin))
 		require.Equal(t, http.StatusCreated, <-pinged) // though its ping was cut short
-		log := r.log("")
-		require.Equal(t, "failed", log.Deliveries[0].State)
-		require.Equal(t, "cancelled", *log.Deliveries[0].Reason)
-		require.Equal(t, 5_000, log.Deliveries[0].Attempts[0].LatencyMS)
-		require.Equal(t, "evt_1", log.Deliveries[1].EventID)
-		require.Equal(t, "succeeded", log.Deliveries[1].State)
+		ping := r.log("state=failed").Deliveries[0]
+		require.Equal(t, "cancelled", *ping.Reason)
+		require.Equal(t, 5_000, ping.Attempts[0].LatencyMS)
+		delivered := r.log("event=session.stopped&state=succeeded")
+		require.Equal(t, []string{"evt_2", "evt_1"}, delivered.eventIDs())
 		require.Contains(t, logs.String(), "deliveries_waiting=false")
 		require.NotContains(t, logs.String(), "cut off")
 	})
