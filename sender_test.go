@@ -56,6 +56,7 @@ func TestWhatAReceiverCanDo(t *testing.T) {
 		"307":                             {redirect(307), failed, webhook.ErrorRedirect, 307, 0},
 		"308":                             {redirect(308), failed, webhook.ErrorRedirect, 308, 0},
 		"302 without a Location":          {webhooktest.Answer{Status: 302}, failed, webhook.ErrorRedirect, 302, 0},
+		"a Location that is none":         {webhooktest.Answer{Status: 302, Header: http.Header{"Location": {"http://[::1"}}}, failed, webhook.ErrorRedirect, 302, 0},
 		"400":                             {webhooktest.Answer{Status: 400}, failed, webhook.ErrorStatus, 400, 0},
 		"401":                             {webhooktest.Answer{Status: 401}, failed, webhook.ErrorStatus, 401, 0},
 		"404":                             {webhooktest.Answer{Status: 404}, failed, webhook.ErrorStatus, 404, 0},
@@ -209,6 +210,35 @@ func TestAConnectionIsKeptForTheNextAttempt(t *testing.T) {
 	require.True(t, second.Attempts[0].Phases.Reused)
 	require.Zero(t, second.Attempts[0].Phases.TLS)
 	require.Equal(t, first.Attempts[0].RemoteAddr, second.Attempts[0].RemoteAddr)
+}
+
+// TestAnAttemptIsSentOnce breaks a kept connection after the request was read: net/http would send some requests again by itself, and the log would have one row for two.
+func TestAnAttemptIsSentOnce(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []string{"http/1.1", "h2"} {
+		receiver := webhooktest.NewReceiver(t, ok, webhooktest.Answer{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })}, ok)
+		server := httptest.NewUnstartedServer(receiver)
+		server.EnableHTTP2 = protocol == "h2"
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		roots := x509.NewCertPool()
+		roots.AddCert(server.Certificate())
+		d, err := webhook.NewDispatcher(webhook.NewMemoryStore(nil), loopback(&webhook.Config{RootCAs: roots, Logger: quiet}))
+		require.NoError(t, err)
+		e, first, err := d.AddEndpoint(t.Context(), webhook.Endpoint{URL: server.URL, Events: []string{"*"}})
+		require.NoError(t, err)
+		require.Equal(t, webhook.AttemptDelivered, first.Attempts[0].Result, first.Attempts[0].Detail)
+		broken, err := d.Ping(t.Context(), e.ID)
+		require.NoError(t, err)
+		require.Equal(t, webhook.AttemptFailed, broken.Attempts[0].Result)
+		require.True(t, broken.Attempts[0].Phases.Reused)
+		require.Len(t, receiver.Requests(), 2, protocol)
+	}
+	a := attemptAt(t, "https://example.com/", &webhook.Config{UnguardedTransport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		require.Nil(t, req.GetBody, "with it net/http could send the body again")
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+	})})
+	require.Equal(t, webhook.AttemptDelivered, a.Result)
 }
 
 func TestTLSFailuresAreNamed(t *testing.T) {

@@ -158,7 +158,9 @@ func TestWhatAnAttemptTellsOfItsEndpoint(t *testing.T) {
 			webhook.Health{State: webhook.EndpointPending, Since: before, Window: 2, LastSuccess: now},
 		},
 		"a ping does not switch on what was switched off": {
-			webhook.KindPing, webhook.Health{State: webhook.EndpointDisabled, Reason: webhook.ReasonByUser, Since: before, Window: 1}, answered(200),
+			webhook.KindPing,
+			webhook.Health{State: webhook.EndpointDisabled, Reason: webhook.ReasonByUser, Since: before, Window: 1},
+			answered(200),
 			webhook.Health{State: webhook.EndpointDisabled, Reason: webhook.ReasonByUser, Since: before, Verified: true, Window: 2, LastSuccess: now},
 		},
 		"410 disables": {

@@ -44,6 +44,18 @@ type TransportConfig struct {
 // no limit to the connections of one host, as callers bound that better than a queue here would, and no
 // limit to the exchange as a whole: give each request a context with a deadline, read its body under that
 // context and up to a limit, and close it. Responses are not decompressed, so a small one stays small.
+//
+// Call RoundTrip, not a client around it: a client follows redirects, and net/http keeps every header but the
+// well-known credentials when it does, so that signature and body would go to a host that nobody registered.
+//
+// One RoundTrip is one request only if Request.GetBody is nil. net/http re-sends a request by itself in three
+// cases. (1) HTTP/1: a reused connection broke after the request was written, and the request is deemed
+// replayable, which a POST is once it has a header Idempotency-Key or X-Idempotency-Key. (2) HTTP/1: a reused
+// connection broke before anything was written. (3) HTTP/2: the peer refused the stream (REFUSED_STREAM,
+// PROTOCOL_ERROR, GOAWAY), up to six times with waits between. Each of them needs GetBody to send a body again,
+// and http.NewRequest fills it in for the usual readers. CheckHeader refuses the two headers.
+//
+// Its errors often wrap a net.OpError, whose text holds the address: do not show it.
 func (g *Guard) Transport(cfg *TransportConfig) (*http.Transport, error) {
 	var c TransportConfig
 	if cfg != nil {
@@ -100,56 +112,4 @@ func newTransport(dialer *net.Dialer, c TransportConfig) (*http.Transport, error
 		tr.DialContext = direct.DialContext
 	}
 	return tr, nil
-}
-
-// Client makes a client that turns one Do into at most one request: it follows no redirect, keeps no
-// cookies, and takes from net/http the means to send a request again by itself.
-//
-// A redirect comes back as the response that it is, whatever its Location. Following it would hand
-// signature and body to a host that nobody registered; net/http keeps every header but the well-known
-// credentials when it follows.
-//
-// net/http re-sends a request on its own in three cases. (1) HTTP/1: a reused connection broke after the
-// request was written, and the request is deemed replayable, which a POST is once it has a header
-// Idempotency-Key or X-Idempotency-Key. (2) HTTP/1: a reused connection broke before anything was written.
-// (3) HTTP/2: the peer refused the stream (REFUSED_STREAM, PROTOCOL_ERROR, GOAWAY), up to six times with
-// waits between. Each of them needs Request.GetBody, or a request without a body, to send the body again,
-// and http.NewRequest fills GetBody in for the usual readers. Client removes it, so every request that has a body is sent once: what would
-// have been re-sent is an error instead, for the caller to record and retry. CheckHeader refuses the two headers. A
-// caller that goes around Client has to set GetBody to nil itself.
-//
-// The client's errors are [*url.Error], whose text holds the whole URL, often around a net.OpError, whose text
-// holds the address. Unwrap them before showing or logging them.
-func Client(rt http.RoundTripper) *http.Client {
-	return &http.Client{
-		Transport:     once{rt},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// once sends a request one time.
-type once struct{ rt http.RoundTripper }
-
-func (o once) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.GetBody != nil {
-		shallow := *req // a RoundTripper must not change its request
-		req = &shallow
-		req.GetBody = nil
-	}
-	resp, err := o.rt.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	// http.Client reads Location before it asks CheckRedirect, and throws the response away if it is malformed.
-	if _, err := resp.Location(); err != nil {
-		resp.Header.Del("Location")
-	}
-	return resp, nil
-}
-
-// CloseIdleConnections is what http.Client.CloseIdleConnections looks for.
-func (o once) CloseIdleConnections() {
-	if c, ok := o.rt.(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
-	}
 }

@@ -31,7 +31,7 @@ var reservedHeaders = []string{
 	// Routing: another virtual host, another method or path behind a framework, a forged origin.
 	"forwarded", "host", "via", "x-real-ip",
 	"x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url",
-	// With one of these, net/http sends a POST a second time by itself (see Client).
+	// With one of these, net/http sends a POST a second time by itself (see Transport).
 	"idempotency-key", "x-idempotency-key",
 	// The sender's own.
 	"accept-encoding", "user-agent",

@@ -119,7 +119,7 @@ func TestClientDoesNotRepeatARefusedStream(t *testing.T) {
 	require.NoError(t, err)
 	defer tr.CloseIdleConnections()
 	p.requests.Store(0)
-	_, err = post(&http.Client{Transport: tr}, target)
+	_, err = send(&http.Client{Transport: tr}, target, false)
 	require.NoError(t, err)
 	require.Equal(t, int64(2), p.requests.Load(), "this is what net/http does by itself")
 }
@@ -144,7 +144,7 @@ func TestADeadHTTP2ConnectionIsGivenUp(t *testing.T) {
 			go p.serve(tls.Server(server, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}, SessionTicketsDisabled: true}))
 			return client, nil
 		}
-		client := netguard.Client(tr)
+		client := &http.Client{Transport: tr}
 		attempt := func() error {
 			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 			defer cancel()

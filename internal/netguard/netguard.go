@@ -4,8 +4,8 @@
 //
 //   - [Guard.CheckURL] and [CheckHeader] judge what a tenant types, so that a mistake is explained while
 //     somebody looks at the form. They look at text only and do no DNS.
-//   - [Guard.Transport] and [Client] build the HTTP client: no proxy from the environment, no redirects, no
-//     transparent decompression, bounded headers and connections.
+//   - [Guard.Transport] builds the HTTP transport: no proxy from the environment, no transparent
+//     decompression, bounded headers and connections.
 //   - [Guard.Control] judges every connection at the moment of the dial, on the numeric address that the
 //     kernel is about to be given. A DNS name may change its answer between any earlier check and the dial;
 //     what Control sees cannot change any more. It alone is the promise; the rest is comfort.

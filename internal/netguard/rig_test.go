@@ -68,7 +68,7 @@ func newRig(g *netguard.Guard, z *zone, c netguard.TransportConfig) *rig {
 		return conn, err
 	}
 	r.transport = tr
-	r.client = netguard.Client(tr)
+	r.client = &http.Client{Transport: tr, CheckRedirect: never}
 	return r
 }
 
