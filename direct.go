@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Ping sends the endpoint a signed ping, whatever its state, and returns the delivery with its one attempt. A 2xx makes a pending endpoint active. It works without Run and takes at most
@@ -48,6 +49,7 @@ func (d *Dispatcher) direct(ctx context.Context, what, endpointID string, kind D
 	if err != nil {
 		return fail(err)
 	}
+	asked := time.Now()
 	res, err := d.store.Enqueue(ctx, EnqueueRequest{
 		Tenant: d.tenant, Events: []Event{e},
 		Direct: &Direct{EndpointID: endpointID, Kind: kind, RedeliveryOf: of, Owner: d.owner, Term: d.term()},
@@ -59,12 +61,16 @@ func (d *Dispatcher) direct(ctx context.Context, what, endpointID string, kind D
 		return fail(errors.New("the store did not lease the delivery"))
 	}
 
-	s := d.attempt(ctx, &res.Leases[0])
+	lease := &res.Leases[0]
+	s := settled{lease: lease, Outcome: release(lease, 0)}
+	if time.Since(asked) <= leaseMargin/2 { // as in run.attempt
+		s = d.attempt(ctx, lease)
+	}
 	// What happened is recorded also for a caller who has gone.
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin)
 	defer cancel()
 	d.record(after, []settled{s})
-	if s.Kind == OutcomeRetry || s.Kind == OutcomeInterrupted || s.after.State != s.before.State {
+	if s.Kind == OutcomeRetry || s.Kind == OutcomeInterrupted || s.Kind == OutcomeReleased || s.after.State != s.before.State {
 		d.Wake(after)
 	}
 	delivery, err := d.store.Delivery(after, d.tenant, s.DeliveryID)
