@@ -17,6 +17,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	r.claimUntil(ctx)
 	r.drain()
+	if c, ok := r.sender.transport.(interface{ CloseIdleConnections() }); ok && r.cfg.UnguardedTransport == nil { // each has goroutines; a transport of the user's is the user's
+		c.CloseIdleConnections()
+	}
 	d.run.Store(nil) // last: until then a second Run is refused
 	return nil
 }
