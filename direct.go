@@ -8,22 +8,31 @@ import (
 )
 
 // Ping sends the endpoint a signed ping, whatever its state, and returns the delivery with its one attempt. A 2xx makes a pending endpoint active. It works without Run and takes at most
-// Config.Timeout. If ctx ends during the request, the delivery fails with FailCancelled. Errors: [ErrNotFound].
+// Config.Timeout. If ctx ends during the request, the delivery fails with FailCancelled. While two secrets are live, a ping that is answered with anything but 2xx is followed by a second one with the other secret in
+// X-Meshia-Signature, and that one is returned. Errors: [ErrNotFound].
 func (d *Dispatcher) Ping(ctx context.Context, endpointID string) (Delivery, error) {
-	return d.direct(ctx, "ping", endpointID, KindPing, func() (Event, string, error) {
+	event := func() (Event, string, error) {
 		e, err := d.store.Endpoint(ctx, d.tenant, endpointID)
 		if err != nil {
 			return Event{}, "", err
 		}
 		return ping.New("", PingData{WebhookID: e.ID, Events: e.Events}), "", nil
-	})
+	}
+	first, tried, err := d.direct(ctx, "ping", endpointID, KindPing, "", event)
+	if err != nil || tried.Attempt.Result != AttemptFailed || tried.Attempt.Status == 0 || len(live(tried.lease.Endpoint.Secrets, time.Now())) < 2 {
+		return first, err
+	}
+	// It has one attempt, so that a wrong guess at which secret the receiver knows would be final.
+	second, _, err := d.direct(ctx, "ping", endpointID, KindPing, tried.Attempt.SecretID, event)
+	return second, err
 }
 
 // SendTest sends one endpoint an event that nobody else gets, whatever it subscribed to, and returns the delivery with its one attempt. Errors: as Emit, and [ErrNotFound].
 func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, e Event) (Delivery, error) {
-	return d.direct(ctx, "send test", endpointID, KindTest, func() (Event, string, error) {
+	delivery, _, err := d.direct(ctx, "send test", endpointID, KindTest, "", func() (Event, string, error) {
 		return e, "", d.checkEvent(&e)
 	})
+	return delivery, err
 }
 
 // Redeliver sends the event of an earlier delivery again, to the same endpoint, as a new delivery with attempts of its own. The event keeps its id, by which the receiver knows
@@ -33,15 +42,20 @@ func (d *Dispatcher) Redeliver(ctx context.Context, deliveryID string) (Delivery
 	if err != nil {
 		return Delivery{}, err
 	}
-	return d.direct(ctx, "redeliver", old.EndpointID, KindRedelivery, func() (Event, string, error) {
+	delivery, _, err := d.direct(ctx, "redeliver", old.EndpointID, KindRedelivery, "", func() (Event, string, error) {
 		e, err := d.store.Event(ctx, d.tenant, old.EventID)
 		return e, old.ID, err
 	})
+	return delivery, err
 }
 
-// direct makes a delivery for one endpoint and sends it here and now, through the same store and log as any other.
-func (d *Dispatcher) direct(ctx context.Context, what, endpointID string, kind DeliveryKind, event func() (Event, string, error)) (Delivery, error) {
-	fail := func(err error) (Delivery, error) { return Delivery{}, fmt.Errorf("webhook: %s: %w", what, err) }
+// direct makes a delivery for one endpoint and sends it here and now, through the same store and log as any other. lastSecret is one that was tried in vain.
+func (d *Dispatcher) direct(
+	ctx context.Context, what, endpointID string, kind DeliveryKind, lastSecret string, event func() (Event, string, error),
+) (Delivery, settled, error) {
+	fail := func(err error) (Delivery, settled, error) {
+		return Delivery{}, settled{}, fmt.Errorf("webhook: %s: %w", what, err)
+	}
 	if err := d.allowed(); err != nil {
 		return fail(err)
 	}
@@ -62,6 +76,7 @@ func (d *Dispatcher) direct(ctx context.Context, what, endpointID string, kind D
 	}
 
 	lease := &res.Leases[0]
+	lease.LastSecret = lastSecret
 	s := settled{lease: lease, Outcome: release(lease, 0)}
 	if time.Since(asked) <= leaseMargin/2 { // as in run.attempt
 		s = d.attempt(ctx, lease)
@@ -77,5 +92,5 @@ func (d *Dispatcher) direct(ctx context.Context, what, endpointID string, kind D
 	if err != nil {
 		return fail(err)
 	}
-	return delivery, nil
+	return delivery, s, nil
 }

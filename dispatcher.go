@@ -94,8 +94,7 @@ func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 	}
 	asked := time.Now()
 	res, err := d.store.Enqueue(ctx, req)
-	if r != nil {
-		r.occupy(res.Leases, reserved)
+	if r != nil && r.occupy(res.Leases, reserved) {
 		r.start(res.Leases, asked)
 	}
 	if err != nil {

@@ -24,7 +24,7 @@ type keys struct {
 
 type timedKey struct {
 	signingKey
-	expiresAt time.Time
+	stored StoredSecret
 }
 
 // keyringSize bounds the endpoints that are kept, whose number strangers decide.
@@ -59,7 +59,7 @@ func (k *keyring) target(guard *netguard.Guard, e *Endpoint, now time.Time) (tar
 
 	t := target{url: entry.url, signing: make([]signingKey, 0, len(entry.secrets))}
 	for _, s := range entry.secrets {
-		if s.expiresAt.IsZero() || now.Before(s.expiresAt) {
+		if s.stored.signs(now) {
 			t.signing = append(t.signing, s.signingKey)
 		}
 	}
@@ -77,7 +77,7 @@ func newKeys(guard *netguard.Guard, e *Endpoint) (*keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		made.secrets = append(made.secrets, timedKey{signingKey{stored.ID, signer}, stored.ExpiresAt})
+		made.secrets = append(made.secrets, timedKey{signingKey{stored.ID, signer}, stored})
 	}
 	return made, nil
 }

@@ -107,7 +107,7 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 		}
 		again = again || batch[i].Kind != OutcomeDelivered && batch[i].Kind != OutcomeFailed
 	}
-	r.release(len(batch), slow)
+	r.vacate(len(batch), slow)
 	if again { // it falls due at a time that the claim loop does not know of
 		r.wake()
 	}

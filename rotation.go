@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshia/webhook/internal/id"
@@ -61,15 +62,18 @@ func (d *Dispatcher) changeSecrets(ctx context.Context, what, endpointID string,
 			return Endpoint{}, err
 		}
 		now := time.Now()
-		var live []StoredSecret
-		for _, s := range e.Secrets {
-			if s.ExpiresAt.IsZero() || now.Before(s.ExpiresAt) {
-				live = append(live, s)
-			}
-		}
-		e.Secrets = change(live, now)
+		e.Secrets = change(live(e.Secrets, now), now)
 		return d.store.UpdateEndpoint(ctx, e, nil)
 	})
+}
+
+// live are the secrets that sign at this time.
+func live(secrets []StoredSecret, now time.Time) []StoredSecret {
+	return slices.DeleteFunc(slices.Clone(secrets), func(s StoredSecret) bool { return !s.signs(now) })
+}
+
+func (s StoredSecret) signs(now time.Time) bool {
+	return s.ExpiresAt.IsZero() || now.Before(s.ExpiresAt)
 }
 
 func newStoredSecret(s Secret) StoredSecret {

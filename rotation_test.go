@@ -199,3 +199,30 @@ func TestWhatARotationRefuses(t *testing.T) {
 	_, err = d.RotateSecret(t.Context(), e.ID, secretB, 7*24*time.Hour)
 	require.NoError(t, err)
 }
+
+func TestAPingWithinAnOverlapTriesBothSecrets(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := &singleSecret{verify: documented}
+		s.knows(secretA)
+		r := newRig(t, webhooktest.NewReceiver(t, webhooktest.Answer{Handler: http.HandlerFunc(s.answer)}), nil)
+		e := r.endpoint("hook")
+		_, err := r.d.RotateSecret(r.ctx, e.ID, secretB, time.Hour)
+		require.NoError(t, err)
+		s.knows(secretB)
+		d, err := r.d.Ping(r.ctx, e.ID)
+		require.NoError(t, err)
+		require.Equal(t, webhook.DeliverySucceeded, d.State)
+		require.Len(t, r.deliveries(webhook.DeliveryFilter{}), 2, "each of them is in the log")
+
+		s.knows(webhook.NewSecret("neither"))
+		d, err = r.d.Ping(r.ctx, e.ID)
+		require.NoError(t, err)
+		require.Equal(t, webhook.DeliveryFailed, d.State)
+		require.Len(t, r.deliveries(webhook.DeliveryFilter{}), 4)
+
+		time.Sleep(time.Hour)
+		_, err = r.d.Ping(r.ctx, e.ID)
+		require.NoError(t, err)
+		require.Len(t, r.deliveries(webhook.DeliveryFilter{}), 5, "the overlap is over")
+	})
+}

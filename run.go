@@ -38,11 +38,12 @@ type run struct {
 
 	mu      sync.Mutex
 	free    int       // slots
+	busy    int       // leases that workers have, each on a slot
 	slow    int       // slots that slow endpoints have
 	waiting bool      // there is more than fitted: a slot or a window that becomes free is worth a claim
 	look    time.Time // when the claim loop looks next by itself
 	closing bool
-	empty   chan struct{} // closed when closing and every slot is free
+	empty   chan struct{} // closed when closing and no worker is busy
 }
 
 // job is a lease on its way to a worker.
@@ -74,31 +75,51 @@ func (r *run) reserve(n int) int {
 	return n
 }
 
-// release gives n slots back, slow of which slow endpoints had.
-func (r *run) release(n, slow int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.free += n
-	r.slow -= slow
-	if r.closing && r.free == r.cfg.Slots {
-		close(r.empty)
-	}
-}
-
-// occupy counts leases on the reserved slots, and gives the slots that are left back.
-func (r *run) occupy(leases []Lease, reserved int) {
+// occupy puts leases on the reserved slots and gives the slots that are left back. The answer is false if Run is ending: whoever waited for the store
+// until now is not waited for, and the leases are given back unsent.
+func (r *run) occupy(leases []Lease, reserved int) bool {
 	slow := 0
 	for i := range leases {
 		if leases[i].Endpoint.Health.Slow {
 			slow++
 		}
 	}
-	if left := reserved - len(leases); left > 0 || slow > 0 {
-		r.release(left, -slow)
+	r.mu.Lock()
+	r.free += reserved - len(leases)
+	ending := r.closing
+	if ending {
+		r.free += len(leases)
+	} else {
+		r.busy += len(leases)
+		r.slow += slow
+	}
+	r.mu.Unlock()
+	if !ending || len(leases) == 0 {
+		return !ending
+	}
+	unsent := make([]settled, len(leases))
+	for i := range leases {
+		unsent[i] = settled{lease: &leases[i], Outcome: release(&leases[i], 0)}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaseMargin)
+	defer cancel()
+	r.record(ctx, unsent)
+	return false
+}
+
+// vacate gives the slots of n leases back, slow of which slow endpoints had.
+func (r *run) vacate(n, slow int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.free += n
+	r.busy -= n
+	r.slow -= slow
+	if r.closing && r.busy == 0 {
+		close(r.empty)
 	}
 }
 
-// start hands leases to workers.
+// start hands leases that occupy slots to workers.
 func (r *run) start(leases []Lease, asked time.Time) {
 	for i := range leases {
 		j := job{&leases[i], asked}
@@ -195,7 +216,9 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 	}
 	asked = time.Now()
 	got, err := r.store.Claim(ctx, ClaimRequest{Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge})
-	r.occupy(got.Leases, n)
+	if !r.occupy(got.Leases, n) {
+		return nil, asked, r.cfg.Poll
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			r.log.LogAttrs(ctx, slog.LevelError, "webhook: claiming failed", slog.Any("error", err))
@@ -215,7 +238,7 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 func (r *run) drain() {
 	r.mu.Lock()
 	r.closing = true
-	if r.free == r.cfg.Slots {
+	if r.busy == 0 {
 		close(r.empty)
 	}
 	r.mu.Unlock()

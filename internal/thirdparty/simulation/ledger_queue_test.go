@@ -1,0 +1,338 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/meshia/webhook"
+)
+
+func (l *ledger) enqueue(ctx context.Context, n *node, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	res, err := l.store.Enqueue(ctx, req)
+	if err != nil {
+		l.refused(req, err)
+		return res, err
+	}
+	handed := 0
+	for i := range req.Events {
+		e := req.Events[i]
+		key := eventKey{req.Tenant, e.ID}
+		known := l.events[key]
+		switch {
+		case known != nil && known.digest != e.Digest():
+			l.complain("CONFLICT: event %s was stored again with other data", e.ID)
+			continue
+		case known != nil && req.Direct == nil:
+			continue // a repetition changes nothing: compare sees that there is no second delivery
+		case known == nil:
+			known = &event{key: key, kind: e.Type, digest: e.Digest(), body: slices.Clone(e.Body)}
+			l.events[key] = known
+		}
+		if req.Direct != nil {
+			l.enqueuedDirect(n, req, e, &res, now)
+			continue
+		}
+		handed += l.match(n, req, known, &res, now)
+	}
+	if req.HandOver != nil && handed > req.HandOver.Max || req.HandOver == nil && handed > 0 {
+		l.complain("HAND-OVER: %d deliveries", handed)
+	}
+	return res, nil
+}
+
+// refused checks that an error has a reason, and that nothing was stored.
+func (l *ledger) refused(req webhook.EnqueueRequest, err error) {
+	conflict := false
+	first := map[string][32]byte{}
+	for i := range req.Events {
+		e := req.Events[i]
+		known := l.events[eventKey{req.Tenant, e.ID}]
+		twin, twice := first[e.ID]
+		first[e.ID] = e.Digest()
+		conflict = conflict || known != nil && known.digest != e.Digest() || twice && twin != e.Digest()
+		if _, stored := l.store.Event(context.Background(), req.Tenant, e.ID); stored == nil && known == nil {
+			l.complain("HALF: event %s is stored though its request was refused: %v", e.ID, err)
+		}
+	}
+	switch {
+	case errors.Is(err, webhook.ErrConflict) && conflict:
+	case errors.Is(err, webhook.ErrStoreFull) && l.w.MaxPending > 0:
+	case errors.Is(err, webhook.ErrNotFound) && req.Direct != nil && l.place(req.Tenant, req.Direct.EndpointID).deleted:
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	default:
+		l.complain("REFUSED: events for no reason: %v", err)
+	}
+}
+
+// match notes which endpoints get a new event, or miss it.
+func (l *ledger) match(n *node, req webhook.EnqueueRequest, e *event, res *webhook.EnqueueResult, now time.Time) (handed int) {
+	page, err := l.store.Deliveries(context.Background(), req.Tenant, webhook.DeliveryFilter{EventID: e.key.id})
+	if err != nil {
+		l.complain("READ: %v", err)
+	}
+	made := map[string]string{}
+	for _, d := range page.Deliveries {
+		if other := made[d.EndpointID]; other != "" {
+			l.complain("TWICE: event %s has two deliveries for endpoint %s", e.key.id, d.EndpointID)
+		}
+		made[d.EndpointID] = d.ID
+	}
+	queued := false
+	for _, key := range l.w.endpoints {
+		ep := l.endpoints[key]
+		if ep == nil || key.tenant != req.Tenant || ep.deleted || !ep.Subscribes(e.kind) {
+			continue
+		}
+		if !ep.Health.State.Queues() {
+			ep.gap.Count++
+			ep.missed++
+			continue
+		}
+		e.matched = append(e.matched, key.id)
+		id := made[key.id]
+		if id == "" {
+			l.complain("LOST: event %s has no delivery for endpoint %s, which it matched", e.key.id, key.id)
+			continue
+		}
+		delete(made, key.id)
+		d := l.newDelivery(id, ep, e.key.id, e.kind, webhook.KindEvent, now)
+		d.State, d.NextAttemptAt = webhook.DeliveryPending, now
+		given := slices.IndexFunc(res.Leases, func(x webhook.Lease) bool { return x.Delivery.ID == id })
+		if given < 0 {
+			queued = true
+			continue
+		}
+		window, has := l.room(ep)
+		if ep.Health.State != webhook.EndpointActive || ep.Health.Slow || has >= window || len(l.due(ep, now)) > 1 {
+			l.complain("HAND-OVER: %s, whose endpoint is %s, slow %t, has %d of %d in flight and %d due before it", d.name, ep.Health.State, ep.Health.Slow, has, window, len(l.due(ep, now))-1)
+		}
+		handed++
+		if req.HandOver != nil {
+			l.give(n, &res.Leases[given], false, req.HandOver.Term)
+		}
+	}
+	for id := range made {
+		l.complain("GHOST: event %s has a delivery for endpoint %s, which it did not match", e.key.id, id)
+	}
+	if queued && !res.Queued {
+		l.complain("WAKE: event %s left deliveries to claim, and the answer does not say so", e.key.id)
+	}
+	return handed
+}
+
+func (l *ledger) enqueuedDirect(n *node, req webhook.EnqueueRequest, e webhook.Event, res *webhook.EnqueueResult, now time.Time) {
+	ep := l.place(req.Tenant, req.Direct.EndpointID)
+	for i := range res.Leases {
+		if given := &res.Leases[i]; given.Event.ID == e.ID && l.deliveries[given.Delivery.ID] == nil {
+			d := l.newDelivery(given.Delivery.ID, ep, e.ID, e.Type, req.Direct.Kind, now)
+			d.RedeliveryOf = req.Direct.RedeliveryOf
+			l.give(n, given, true, req.Direct.Term)
+			return
+		}
+	}
+	l.complain("LOST: a %s for endpoint %s has no delivery", req.Direct.Kind, ep.ID)
+}
+
+func (l *ledger) newDelivery(id string, ep *endpoint, eventID, eventType string, kind webhook.DeliveryKind, now time.Time) *delivery {
+	ep.named++
+	d := &delivery{
+		Delivery: webhook.Delivery{ID: id, Tenant: ep.Tenant, EventID: eventID, EventType: eventType, EndpointID: ep.ID, Kind: kind, CreatedAt: now},
+		event:    eventID, endpoint: ep.ID, tenant: ep.Tenant, at: ep, tokens: map[string]bool{},
+	}
+	d.name = fmt.Sprintf("%q/%s/%s %d", ep.Tenant, ep.ID, kind, ep.named)
+	if kind == webhook.KindEvent {
+		d.name += " of " + eventID
+	}
+	l.deliveries[id] = d
+	l.open[d] = true
+	return d
+}
+
+func (l *ledger) claim(ctx context.Context, n *node, req webhook.ClaimRequest) (webhook.Claimed, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	res, err := l.store.Claim(ctx, req)
+	if err != nil {
+		return res, err
+	}
+	for _, held := range l.present() {
+		if !now.Before(held.ends) {
+			l.end(held)
+			row := webhook.Attempt{Number: held.number, StartedAt: held.given, Result: webhook.AttemptInterrupted, Error: webhook.ErrorOwnerLost}
+			l.interrupt(held.delivery, row, 0, now)
+		}
+	}
+	for d := range l.open {
+		if d.State == webhook.DeliveryPending && req.MaxAge > 0 && now.Sub(d.CreatedAt) >= req.MaxAge {
+			l.finish(d, webhook.DeliveryFailed, webhook.FailExpired, now)
+		}
+	}
+
+	slow := 0
+	for i := range res.Leases {
+		d := l.deliveries[res.Leases[i].Delivery.ID]
+		if d != nil {
+			window, has := l.room(d.at)
+			if has >= window {
+				l.complain("WINDOW: %s is given out though its endpoint has %d of %d in flight", d.name, has, window)
+			}
+			if d.at.Health.State != webhook.EndpointActive || d.at.deleted {
+				l.complain("INACTIVE: %s is given out though its endpoint is %s", d.name, d.at.Health.State)
+			}
+			if d.State == webhook.DeliveryPending && d.NextAttemptAt.After(now) {
+				l.complain("EARLY: %s is given out %v before it is due", d.name, d.NextAttemptAt.Sub(now))
+			}
+			if d.at.Health.Slow {
+				slow++
+			}
+		}
+		l.give(n, &res.Leases[i], false, req.Term)
+	}
+	if len(res.Leases) > req.Max || slow > req.MaxSlow {
+		l.complain("SLOTS: %d leases, %d of them to slow endpoints, where %d and %d were asked for", len(res.Leases), slow, req.Max, req.MaxSlow)
+	}
+	l.left(req, &res, slow, now)
+	return res, nil
+}
+
+// left checks that what Claim left is what it may leave, and that it told when to come back.
+func (l *ledger) left(req webhook.ClaimRequest, res *webhook.Claimed, slow int, now time.Time) {
+	next := time.Duration(-1)
+	sooner := func(wait time.Duration) {
+		if next < 0 || wait < next {
+			next = wait
+		}
+	}
+	for _, held := range l.owned {
+		sooner(held.ends.Sub(now))
+	}
+	for d := range l.open {
+		if d.State != webhook.DeliveryPending || d.at.Health.State != webhook.EndpointActive {
+			continue
+		}
+		window, has := l.room(d.at)
+		noSlow := d.at.Health.Slow && slow >= req.MaxSlow // the caller looks again by itself when it has room
+		if d.NextAttemptAt.After(now) {
+			if has < window && !noSlow {
+				sooner(d.NextAttemptAt.Sub(now))
+			}
+			continue
+		}
+		full := len(res.Leases) >= req.Max || noSlow
+		if !full && has < window {
+			l.complain("LEFT: %s is due, and nothing keeps it from being given out", d.name)
+		}
+		if !res.Blocked {
+			l.complain("WAKE: %s is due and was left, and the answer does not say so", d.name)
+		}
+	}
+	if next >= 0 && (res.Next < 0 || res.Next > next) {
+		l.complain("WAKE: something can be claimed in %v, and the answer says %v", next, res.Next)
+	}
+}
+
+func (l *ledger) record(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	applied, err := l.store.Record(ctx, outcomes)
+	if err != nil {
+		return applied, err
+	}
+	touched := map[*endpoint]bool{}
+	for i := range outcomes {
+		o := &outcomes[i]
+		d := l.deliveries[o.DeliveryID]
+		if d == nil {
+			l.complain("GHOST: an outcome (%s) of a delivery that nobody made", o.Kind)
+			continue
+		}
+		want := d.lease != nil && d.lease.token == o.Token
+		if applied[i] != want {
+			l.complain("TOKEN: an outcome (%s) of %s was answered with %t", o.Kind, d.name, applied[i])
+		}
+		if want {
+			l.recorded(d, o, now)
+			touched[d.at] = true
+		}
+	}
+	for ep := range touched {
+		l.judged(ep, outcomes, now)
+	}
+	return applied, nil
+}
+
+// recorded notes an outcome, and checks that it is the one that the rules ask for.
+func (l *ledger) recorded(d *delivery, o *webhook.Outcome, now time.Time) {
+	held := d.lease
+	l.end(held)
+	r := l.requests[attemptKey{d.ID, held.number}]
+	row := o.Attempt
+	if o.Kind != webhook.OutcomeReleased {
+		l.checkRow(held, r, &row)
+	}
+	completed := d.AttemptCount - d.Interrupted
+	switch o.Kind {
+	case webhook.OutcomeDelivered:
+		d.Attempts = append(d.Attempts, row)
+		l.finish(d, webhook.DeliverySucceeded, "", now)
+		if r == nil || !r.answered || r.status < 200 || r.status > 299 {
+			l.complain("LOST: %s counts as delivered, and no 2xx was seen", held)
+		}
+	case webhook.OutcomeFailed, webhook.OutcomeRetry:
+		d.Attempts = append(d.Attempts, row)
+		wait, more := l.w.Policy.Next(completed, row)
+		more = more && !d.Kind.Once() && row.Status != http.StatusGone
+		if more != (o.Kind == webhook.OutcomeRetry) {
+			l.complain("RETRY: %s, the %d. completed one, ends as %s (%s)", held, completed, o.Kind, o.Reason)
+		}
+		if o.Kind == webhook.OutcomeFailed {
+			l.finish(d, webhook.DeliveryFailed, o.Reason, now)
+			break
+		}
+		if r != nil && r.answered {
+			wait = max(wait, min(time.Duration(retryAfter(row.ResponseHeader))*time.Second, l.w.MaxRetryAfter))
+		}
+		if o.Wait != wait {
+			l.complain("WAIT: %s is to wait %v, not %v", held, o.Wait, wait)
+		}
+		l.again(d, o.Wait, now)
+	case webhook.OutcomeInterrupted:
+		l.interrupt(d, row, o.Wait, now)
+	case webhook.OutcomeReleased:
+		if r != nil {
+			l.complain("UNLOGGED: %s was sent, and is released", held)
+		}
+		d.AttemptCount--
+		if d.Kind.Once() {
+			l.finish(d, webhook.DeliveryFailed, webhook.FailCancelled, now)
+			break
+		}
+		l.again(d, o.Wait, now)
+	}
+}
+
+// checkRow compares what a process logs with what happened to its request.
+func (l *ledger) checkRow(held *lease, r *request, row *webhook.Attempt) {
+	switch {
+	case row.Number != held.number:
+		l.complain("NUMBER: %s is logged as %d", held, row.Number)
+	case r == nil:
+		l.complain("UNLOGGED: %s is logged as %s, and nothing was sent", held, row.Result)
+	case !row.StartedAt.Equal(r.started):
+		l.complain("CHANGED: %s is logged as started %v after it was", held, row.StartedAt.Sub(r.started))
+	case r.answered && row.Status != r.status:
+		l.complain("CHANGED: %s is logged with status %d, and was answered with %d", held, row.Status, r.status)
+	}
+	if row.RequestHeader.Get(webhook.HeaderSignature) != "" || row.RequestHeader.Get("Webhook-Signature") != "" {
+		l.complain("SECRET: %s is logged with its signature", held)
+	}
+}

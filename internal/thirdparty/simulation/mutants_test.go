@@ -1,0 +1,408 @@
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshia/webhook"
+)
+
+// A checker that has never seen a fault may be blind. Each mutant breaks one promise on purpose, below the ledger or beside it, and must be seen.
+
+// broken is a store that does one thing wrong.
+type broken struct {
+	webhook.Store
+	enqueue func(context.Context, webhook.EnqueueRequest) (webhook.EnqueueResult, error)
+	claim   func(context.Context, webhook.ClaimRequest) (webhook.Claimed, error)
+	record  func(context.Context, []webhook.Outcome) ([]bool, error)
+	gaps    func(context.Context, string, string) ([]webhook.Gap, error)
+	judge   func(context.Context, string, string, webhook.Judge) (webhook.Endpoint, error)
+	read    func(*webhook.Delivery)
+}
+
+func (b *broken) Enqueue(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+	if b.enqueue != nil {
+		return b.enqueue(ctx, req)
+	}
+	return b.Store.Enqueue(ctx, req)
+}
+
+func (b *broken) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
+	if b.claim != nil {
+		return b.claim(ctx, req)
+	}
+	return b.Store.Claim(ctx, req)
+}
+
+func (b *broken) Record(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
+	if b.record != nil {
+		return b.record(ctx, outcomes)
+	}
+	return b.Store.Record(ctx, outcomes)
+}
+
+func (b *broken) Gaps(ctx context.Context, tenant, id string) ([]webhook.Gap, error) {
+	if b.gaps != nil {
+		return b.gaps(ctx, tenant, id)
+	}
+	return b.Store.Gaps(ctx, tenant, id)
+}
+
+func (b *broken) JudgeEndpoint(ctx context.Context, tenant, id string, judge webhook.Judge) (webhook.Endpoint, error) {
+	if b.judge != nil {
+		return b.judge(ctx, tenant, id, judge)
+	}
+	return b.Store.JudgeEndpoint(ctx, tenant, id, judge)
+}
+
+func (b *broken) Deliveries(ctx context.Context, tenant string, f webhook.DeliveryFilter) (webhook.DeliveryPage, error) {
+	page, err := b.Store.Deliveries(ctx, tenant, f)
+	if b.read != nil {
+		for i := range page.Deliveries {
+			b.read(&page.Deliveries[i])
+		}
+	}
+	return page, err
+}
+
+// once is true the first time.
+func once() func() bool {
+	done := false
+	return func() bool {
+		was := done
+		done = true
+		return !was
+	}
+}
+
+// throughBroken breaks the store with change.
+func throughBroken(change func(*broken)) func(*settings) {
+	return func(s *settings) {
+		s.breakStore = func(store webhook.Store) webhook.Store {
+			b := &broken{Store: store}
+			change(b)
+			return b
+		}
+	}
+}
+
+// tripper is a RoundTripper of a function.
+type tripper func(*http.Request) (*http.Response, error)
+
+func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func throughTransport(change func(http.RoundTripper, *http.Request) (*http.Response, error)) func(*settings) {
+	return func(s *settings) {
+		s.breakTransport = func(to http.RoundTripper) http.RoundTripper {
+			return tripper(func(r *http.Request) (*http.Response, error) { return change(to, r) })
+		}
+	}
+}
+
+// verdict keeps what a run failed with.
+type verdict struct{ text string }
+
+type stop struct{}
+
+func (v *verdict) Helper() {}
+func (v *verdict) Fatalf(_ string, args ...any) {
+	v.text = args[0].(string)
+	panic(stop{})
+}
+
+// script is a run without chance that comes by everything: a retry, a hang, a crash, a gap, a rotation, a redelivery, a ping.
+func (w *world) script(t failer) {
+	n := w.start()
+	secret := secretText(1)
+	key := w.add(n, "", []string{"*"}, secret, true)
+	other := w.add(n, "acme", []string{"*"}, webhook.Secret{}, false)
+	turn := func(m mode) { w.receiver(key, func(r *receiver) { r.mode = m }) }
+	emit := func() {
+		w.emit(n, key.tenant, w.newEvent(0, "", "sess_1"))
+		w.emit(n, other.tenant, w.newEvent(0, "", "sess_1"))
+	}
+	pass := func(d time.Duration) {
+		time.Sleep(d)
+		w.check(t)
+	}
+	emit()
+	pass(time.Second)
+	turn(mode{name: "failing", status: 500})
+	emit()
+	pass(20 * time.Second)
+	turn(modes[0])
+	pass(2 * time.Minute)
+	w.rotate(n, key, secretText(2), time.Hour)
+	emit()
+	pass(time.Second)
+	w.swap(key)
+	emit()
+	pass(time.Minute)
+	w.setEnabled(n, key, false)
+	emit()
+	pass(time.Second)
+	w.setEnabled(n, key, true)
+	emit()
+	pass(time.Second)
+	turn(mode{name: "hanging", hang: true})
+	emit()
+	pass(time.Second)
+	n.crash()
+	n = w.start()
+	pass(time.Minute)
+	turn(modes[0])
+	pass(10 * time.Minute)
+	// An outcome that comes when its lease is over and the next attempt is under way.
+	w.start()
+	turn(mode{name: "failing", status: 500})
+	n.store.planNext("Record", fault{kind: stalls, delay: 38 * time.Second})
+	w.emit(n, key.tenant, w.newEvent(0, "", "sess_1"))
+	pass(time.Second)
+	turn(mode{name: "hanging", hang: true})
+	pass(time.Minute)
+	turn(modes[0])
+	pass(10 * time.Minute)
+	for range 3 { // slow, so that several wait at once
+		emit()
+	}
+	pass(time.Minute)
+	w.finish(t)
+}
+
+// judgeScript runs the script and returns what was wrong.
+func judgeScript(t *testing.T, change func(*settings)) (wrong string) {
+	t.Helper()
+	synctest.Test(t, func(*testing.T) {
+		s := standard()
+		if change != nil {
+			change(&s)
+		}
+		w := newWorld(s)
+		var v verdict
+		func() {
+			defer func() {
+				if p := recover(); p != nil && p != (stop{}) {
+					panic(p)
+				}
+			}()
+			defer w.end()
+			w.script(&v)
+		}()
+		wrong = v.text
+	})
+	return wrong
+}
+
+func TestTheCheckerIsContent(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, judgeScript(t, nil))
+}
+
+func TestTheCheckerSees(t *testing.T) {
+	t.Parallel()
+	for _, mutant := range []struct {
+		name  string
+		wrong string // a kind of complaint that must be among those made
+		is    func(*settings)
+	}{
+		{"an event that is accepted and not stored", "LOST", throughBroken(func(b *broken) {
+			now := once()
+			b.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+				if req.Direct == nil && now() {
+					return webhook.EnqueueResult{}, nil
+				}
+				return b.Store.Enqueue(ctx, req)
+			}
+		})},
+		{"deliveries that are left and not told of", "WAKE", throughBroken(func(b *broken) {
+			b.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+				req.HandOver = nil
+				res, err := b.Store.Enqueue(ctx, req)
+				res.Queued = false
+				return res, err
+			}
+		})},
+		{"an event that another tenant's endpoint gets", "GHOST", throughBroken(func(b *broken) {
+			b.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+				if req.Direct == nil && req.Tenant == "" {
+					twin := req
+					twin.Tenant, twin.HandOver = "acme", nil
+					if _, err := b.Store.Enqueue(ctx, twin); err != nil {
+						return webhook.EnqueueResult{}, err
+					}
+				}
+				return b.Store.Enqueue(ctx, req)
+			}
+		})},
+		{"an outcome that is dropped", "STORED", throughBroken(func(b *broken) {
+			now := once()
+			b.record = func(ctx context.Context, o []webhook.Outcome) ([]bool, error) {
+				if now() {
+					return slices.Repeat([]bool{true}, len(o)), nil
+				}
+				return b.Store.Record(ctx, o)
+			}
+		})},
+		{"an outcome that is stored and refused", "TOKEN", throughBroken(func(b *broken) {
+			b.record = func(ctx context.Context, o []webhook.Outcome) ([]bool, error) {
+				applied, err := b.Store.Record(ctx, o)
+				clear(applied)
+				return applied, err
+			}
+		})},
+		{"a token that is ignored", "TOKEN", throughBroken(func(b *broken) {
+			tokens := map[string]string{}
+			b.claim = func(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
+				res, err := b.Store.Claim(ctx, req)
+				for _, l := range res.Leases {
+					tokens[l.Delivery.ID] = l.Token
+				}
+				return res, err
+			}
+			b.record = func(ctx context.Context, o []webhook.Outcome) ([]bool, error) {
+				o = slices.Clone(o)
+				for i := range o {
+					if token := tokens[o[i].DeliveryID]; token != "" {
+						o[i].Token = token
+					}
+				}
+				return b.Store.Record(ctx, o)
+			}
+		})},
+		{"a delivery that is given to two", "TWO OWNERS", throughBroken(func(b *broken) {
+			now := once()
+			var twin []webhook.Lease
+			b.claim = func(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
+				res, err := b.Store.Claim(ctx, req)
+				if len(twin) > 0 && len(res.Leases) < req.Max {
+					res.Leases, twin = append(res.Leases, twin...), nil
+				} else if len(res.Leases) > 0 && now() {
+					twin = res.Leases[:1:1]
+					res.Next = 0
+				}
+				return res, err
+			}
+		})},
+		{"a claim before its time", "EARLY", throughBroken(func(b *broken) {
+			b.record = func(ctx context.Context, o []webhook.Outcome) ([]bool, error) {
+				o = slices.Clone(o)
+				for i := range o {
+					o[i].Wait /= 2
+				}
+				return b.Store.Record(ctx, o)
+			}
+		})},
+		{"a claim that does not say when to come back", "WAKE", throughBroken(func(b *broken) {
+			b.claim = func(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
+				res, err := b.Store.Claim(ctx, req)
+				res.Next = -1
+				return res, err
+			}
+		})},
+		{"a claim that leaves what is due", "LEFT", throughBroken(func(b *broken) {
+			b.claim = func(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
+				return webhook.Claimed{}, ctx.Err()
+			}
+		})},
+		{"a gap that forgets an event", "GAP", throughBroken(func(b *broken) {
+			b.gaps = func(ctx context.Context, tenant, id string) ([]webhook.Gap, error) {
+				gaps, err := b.Store.Gaps(ctx, tenant, id)
+				if len(gaps) > 0 {
+					gaps[0].Count--
+				}
+				return gaps, err
+			}
+		})},
+		{"a gap that is gone", "GAP", throughBroken(func(b *broken) {
+			b.gaps = func(context.Context, string, string) ([]webhook.Gap, error) { return nil, nil }
+		})},
+		{"a final state that changes", "STORED", throughBroken(func(b *broken) {
+			b.read = func(d *webhook.Delivery) {
+				if d.State == webhook.DeliverySucceeded {
+					d.State = webhook.DeliveryPending
+				}
+			}
+		})},
+		{"an attempt without a row", "STORED", throughBroken(func(b *broken) {
+			b.read = func(d *webhook.Delivery) {
+				if len(d.Attempts) > 1 {
+					d.Attempts = d.Attempts[:1]
+				}
+			}
+		})},
+		{"an endpoint that is switched off by itself", "STATE", throughBroken(func(b *broken) {
+			b.record = func(ctx context.Context, o []webhook.Outcome) ([]bool, error) {
+				for i := range o {
+					if judge := o[i].Judge; judge != nil {
+						o[i].Judge = func(h webhook.Health, now time.Time) webhook.Health {
+							h = judge(h, now)
+							h.State, h.Reason = webhook.EndpointDisabled, webhook.ReasonGone
+							return h
+						}
+					}
+				}
+				return b.Store.Record(ctx, o)
+			}
+		})},
+		{"a secret in the log", "SECRET", throughBroken(func(b *broken) {
+			text := secretText(1).Reveal()
+			b.read = func(d *webhook.Delivery) {
+				for i := range d.Attempts {
+					d.Attempts[i].Detail = "signed with " + text
+				}
+			}
+		})},
+		{"a wait that is too short", "WAIT", func(s *settings) {
+			s.breakConfig = func(c *webhook.Config) { c.Retry = webhook.Schedule{time.Second, time.Second, time.Second} }
+		}},
+		{"a retry too many", "RETRY", func(s *settings) {
+			s.Policy = webhook.Schedule{5 * time.Second}
+			s.breakConfig = func(c *webhook.Config) { c.Retry = webhook.Schedule{5 * time.Second, 5 * time.Second, 5 * time.Second} }
+		}},
+		{"a request that is sent twice", "TWICE", throughTransport(func(to http.RoundTripper, r *http.Request) (*http.Response, error) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return nil, err
+			}
+			again := r.Clone(r.Context())
+			again.Body = io.NopCloser(bytes.NewReader(body))
+			if resp, err := to.RoundTrip(again); err != nil {
+				return resp, err
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			return to.RoundTrip(r)
+		})},
+		{"a body that is changed", "UNVERIFIED", throughTransport(func(to http.RoundTripper, r *http.Request) (*http.Response, error) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return nil, err
+			}
+			r.Body = io.NopCloser(strings.NewReader(strings.Replace(string(body), "sess_1", "sess_2", 1)))
+			return to.RoundTrip(r)
+		})},
+		{"a signature that is missing", "UNVERIFIED", throughTransport(func(to http.RoundTripper, r *http.Request) (*http.Response, error) {
+			r = r.Clone(r.Context())
+			r.Header.Del("Webhook-Signature")
+			return to.RoundTrip(r)
+		})},
+		{"a lease that is used after its end", "LATE", throughTransport(func(to http.RoundTripper, r *http.Request) (*http.Response, error) {
+			time.Sleep(40 * time.Second)
+			return to.RoundTrip(r)
+		})},
+	} {
+		t.Run(mutant.name, func(t *testing.T) {
+			t.Parallel()
+			wrong := judgeScript(t, mutant.is)
+			require.Contains(t, wrong, mutant.wrong+": ")
+		})
+	}
+}
