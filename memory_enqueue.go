@@ -114,7 +114,7 @@ func (s *MemoryStore) admit(t *memTenant, events []Event, direct bool) error {
 			}
 		}
 	}
-	if deliveries > 0 && s.live+deliveries > s.maxPending {
+	if s.live+deliveries > s.maxPending {
 		return fmt.Errorf("%w: %d deliveries are pending, and %d may be", ErrStoreFull, s.live, s.maxPending)
 	}
 	return nil
@@ -130,7 +130,6 @@ func (s *MemoryStore) match(e *memEvent, hand *HandOver, result *EnqueueResult, 
 			}
 			d := s.deliver(e, ep, KindEvent, now)
 			if hand != nil && len(result.Leases) < hand.Max && ep.free(now) {
-				s.serve(ep, d, now)
 				result.Leases = append(result.Leases, s.lease(d, hand.Term, now))
 			} else {
 				s.wait(d, 0, now)

@@ -9,7 +9,7 @@ import (
 type memLane struct {
 	first, again memHeap[memDelivery] // pending deliveries by when they fall due: those never attempted, and the others
 	leases       int
-	served       time.Duration // when it last got a lease from Claim or by hand-over
+	served       time.Duration // when Claim last gave it a lease; a hand-over passes nobody who waits, so it is not counted
 	lastFirst    bool          // whether that was a first attempt
 	pausedUntil  time.Duration // Health.PausedUntil, as an instant
 

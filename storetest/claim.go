@@ -199,6 +199,8 @@ func whenToComeBack(c *check) {
 	within("a lease runs out", claimed)
 	c.record(retry(claimed.Leases[0], far))
 	within("a retry falls due", c.claimWith(claimRequest(1)))
+	c.change(e, func(h *webhook.Health) { h.Slow = true })
+	within("a slow endpoint's retry falls due", c.claimWith(webhook.ClaimRequest{Owner: "one", Term: far, Max: 1}))
 
 	c.ok(c.store.DeleteEndpoint(c.Context(), "t", e.ID))
 	e = c.endpoint("t")
