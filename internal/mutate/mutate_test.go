@@ -173,6 +173,7 @@ func TestNoSurvivorsNoError(t *testing.T) {
 	t.Parallel()
 	target := sample
 	target.Funcs = regexp.MustCompile("^private$")
+	target.Quick = "Record" // which notices nothing here: all the tests are asked
 	out, err := run(t, target, Equivalent{samplePath, "private", "return (true || (addr.Is4())) && addr.IsLoopback()", "no test asks"})
 	require.NoError(t, err)
 	require.Equal(t, "5 mutants, 4 killed, 0 survived, 1 equivalent\n", out)
@@ -190,14 +191,14 @@ func TestWhatIsNotBuiltIsNotKilled(t *testing.T) {
 func TestTestsMustPassBeforeAnythingIsMutated(t *testing.T) {
 	t.Parallel()
 	target := sample
-	target.Args = []string{"-no-such-flag"}
+	target.Quick = "(" // no regexp
 	r := Runner{Root: root(t), Timeout: time.Minute, Parallel: 1}
 	err := r.All(context.Background(), target, nil, nil)
 	require.ErrorContains(t, err, "the tests must pass before anything is mutated")
 
-	target.Args = []string{"-run", "Renamed"}
+	target.Quick = "Renamed"
 	err = r.All(context.Background(), target, nil, nil)
-	require.ErrorContains(t, err, "there are no tests to notice anything")
+	require.ErrorContains(t, err, `there are no tests "Renamed" to notice anything`)
 }
 
 func TestATargetWhoseCodeIsGoneIsAnError(t *testing.T) {

@@ -21,7 +21,7 @@ type Target struct {
 	Funcs *regexp.Regexp // "Name", "Type.Name", or the name of a package variable
 	Kinds []Kind
 	Match *regexp.Regexp // if not nil: only expressions with such a text
-	Args  []string       // for go test
+	Quick string         // the package's tests to ask first, for go test -run; only what survives them is shown to all of them
 }
 
 // An Equivalent is a mutant that no test can notice, because it makes no difference that anyone may rely on.
@@ -68,7 +68,11 @@ func (p Plan) Run(ctx context.Context, r Runner, w, progress io.Writer) error {
 			return fmt.Errorf("target %s has nothing to mutate", t.Name)
 		}
 		start := time.Now()
+		told := 0
 		err = r.All(ctx, t, list, func(m Mutant, verdict Verdict) {
+			if told++; told%50 == 0 {
+				fmt.Fprintf(progress, "%s: %d of %d\n", t.Name, told, len(list))
+			}
 			known := slices.IndexFunc(p.Equivalents, func(e Equivalent) bool {
 				return e.File == m.File && e.Func == m.Func && e.Source == m.Source
 			})

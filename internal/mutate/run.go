@@ -34,12 +34,14 @@ const building = 5 * time.Minute
 
 // All tries the mutants and tells each one's verdict as soon as those before it are told.
 func (r Runner) All(ctx context.Context, t Target, list []Mutant, tell func(Mutant, Verdict)) error {
-	_, out, err := r.test(ctx, t, "")
-	if err != nil {
-		return fmt.Errorf("target %s: the tests must pass before anything is mutated: %w\n%s", t.Name, err, out)
-	}
-	if bytes.Contains(out, []byte("[no tests to run]")) || bytes.Contains(out, []byte("[no test files]")) {
-		return fmt.Errorf("target %s: there are no tests to notice anything: %v", t.Name, t.Args)
+	for _, tests := range t.rounds() {
+		_, out, err := r.test(ctx, t, tests, "")
+		if err != nil {
+			return fmt.Errorf("target %s: the tests must pass before anything is mutated: %w\n%s", t.Name, err, out)
+		}
+		if bytes.Contains(out, []byte("[no tests to run]")) || bytes.Contains(out, []byte("[no test files]")) {
+			return fmt.Errorf("target %s: there are no tests %q to notice anything", t.Name, tests)
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -91,28 +93,38 @@ func (r Runner) try(ctx context.Context, t Target, m Mutant) (Verdict, error) {
 		return 0, err
 	}
 
-	built, out, err := r.test(ctx, t, overlay)
-	switch {
-	case err == nil:
-		return Survived, nil
-	case ctx.Err() != nil:
-		return 0, ctx.Err()
-	case !built:
-		return 0, fmt.Errorf("%s\nwas not built:\n%s", m, out)
-	default:
+	for _, tests := range t.rounds() {
+		built, out, err := r.test(ctx, t, tests, overlay)
+		switch {
+		case err == nil:
+			continue
+		case ctx.Err() != nil:
+			return 0, ctx.Err()
+		case !built:
+			return 0, fmt.Errorf("%s\nwas not built:\n%s", m, out)
+		}
 		return Killed, nil
 	}
+	return Survived, nil
 }
 
-// test runs the target's tests. Its error says that they failed, and built whether there were tests to fail.
-func (r Runner) test(ctx context.Context, t Target, overlay string) (built bool, out []byte, err error) {
+// rounds are the tests to run until a mutant is noticed.
+func (t Target) rounds() []string {
+	if t.Quick == "" {
+		return []string{"."}
+	}
+	return []string{t.Quick, "."}
+}
+
+// test runs those of the target's tests whose name matches. Its error says that they failed, and built whether there were tests to fail.
+func (r Runner) test(ctx context.Context, t Target, tests, overlay string) (built bool, out []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout+building)
 	defer cancel()
-	args := []string{"test", "-vet=off", "-ldflags=-s -w", "-count=1", "-short", "-failfast", "-timeout=" + r.Timeout.String()}
+	args := []string{"test", "-vet=off", "-ldflags=-s -w", "-count=1", "-short", "-failfast", "-timeout=" + r.Timeout.String(), "-run=" + tests}
 	if overlay != "" {
 		args = append(args, "-overlay="+overlay)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(append(args, t.Args...), ".")...)
+	cmd := exec.CommandContext(ctx, "go", append(args, ".")...)
 	cmd.Dir = filepath.Join(r.Root, filepath.FromSlash(t.Dir))
 	cmd.WaitDelay = 10 * time.Second
 	out, err = cmd.CombinedOutput()
