@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -37,4 +38,31 @@ func TestTheProgramsOfTheReadmeBuild(t *testing.T) {
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
+}
+
+// TestTheTestsThatTheGuaranteesNameExist looks for each of them in the repository.
+func TestTheTestsThatTheGuaranteesNameExist(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("docs/guarantees.md")
+	require.NoError(t, err)
+	named := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllSubmatch(doc, -1)
+	require.Greater(t, len(named), 40)
+
+	there := map[string]bool{}
+	require.NoError(t, filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, f := range regexp.MustCompile(`(?m)^func (Test\w+)\(t `).FindAllSubmatch(source, -1) {
+			there[string(f[1])] = true
+		}
+		return err
+	}))
+	for _, name := range named {
+		require.True(t, there[string(name[1])], "%s is nowhere", name[1])
+	}
+	for n := 1; n <= 9; n++ {
+		require.Contains(t, string(doc), fmt.Sprintf("## P%d. ", n))
+	}
 }
