@@ -162,3 +162,31 @@ func BenchmarkDispatcherAgainstHTTP(b *testing.B) {
 	b.ReportMetric(median(rates), "deliveries/s")
 	b.ReportMetric(0, "ns/op")
 }
+
+// BenchmarkDispatcherAlone is what a delivery costs beside its HTTP: the transport answers at once.
+func BenchmarkDispatcherAlone(b *testing.B) {
+	store := &counting{Store: webhook.NewMemoryStore(nil), changed: make(chan struct{}, 1)}
+	d, err := webhook.NewDispatcher(store, &webhook.Config{MaxInFlight: 64, Logger: quiet, UnguardedTransport: roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody}, nil
+	})})
+	require.NoError(b, err)
+	_, _, err = d.AddEndpoint(b.Context(), webhook.Endpoint{URL: "https://example.com/", Events: []string{"*"}, Secret: webhook.GenerateSecret()}, webhook.WithoutPing())
+	require.NoError(b, err)
+	ctx, stop := context.WithCancel(b.Context())
+	done := make(chan error)
+	go func() { done <- d.Run(ctx) }()
+	b.ReportAllocs()
+	emitted := int64(0)
+	for b.Loop() {
+		if err := d.Emit(ctx, experiment()); err != nil {
+			b.Fatal(err)
+		}
+		emitted++
+		if emitted%64 == 0 {
+			store.waitFor(emitted)
+		}
+	}
+	store.waitFor(emitted)
+	stop()
+	require.NoError(b, <-done)
+}

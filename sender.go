@@ -78,8 +78,8 @@ func (s *sender) send(ctx context.Context, l *Lease, to target) Attempt {
 
 // requestHeader is everything that goes over the wire beside the body, and the id of the secret that signed X-Meshia-Signature.
 func requestHeader(l *Lease, live []signingKey, now time.Time) (http.Header, string) {
-	h := make(http.Header, 9)
-	values := make([]string, 0, 9) // one allocation for all of them
+	h := make(http.Header, 8)
+	values := make([]string, 0, 8) // one allocation for all of them
 	set := func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
