@@ -40,25 +40,24 @@ type Mutant struct {
 	Kind   Kind
 	Source string // the changed line or lines in one, as the mutant has them
 
-	src        []byte // the file as it was found
-	start, end int    // the bytes of it that are replaced,
-	text       string // and by what
+	at int // offset in the file
+	id int // which of the program's switches turns it on; they count from 1
 }
 
 func (m Mutant) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s", m.File, m.Line, m.Func, m.Source)
 }
 
-func (m Mutant) mutated() []byte {
-	return slices.Concat(m.src[:m.start], []byte(m.text), m.src[m.end:])
-}
-
-// mutants returns the mutants of a file that the target asks for, in the order of the source.
-func mutants(t Target, file string, src []byte) ([]Mutant, error) {
-	f := &finder{target: t, file: file, src: src, fset: token.NewFileSet(), broken: map[ast.Expr]bool{}, refused: map[ast.Stmt]bool{}}
+// find returns the mutants of a file that the target asks for, in the order of the source, and the file with all of them in it, each behind a switch. first is the
+// number of the first switch.
+func find(t Target, file string, src []byte, first int) (list []Mutant, switched []byte, err error) {
+	f := &finder{
+		target: t, file: file, src: src, fset: token.NewFileSet(), next: first,
+		broken: map[ast.Expr]bool{}, refused: map[ast.Stmt]bool{},
+	}
 	tree, err := parser.ParseFile(f.fset, file, src, parser.SkipObjectResolution)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, decl := range tree.Decls {
 		switch decl := decl.(type) {
@@ -66,16 +65,25 @@ func mutants(t Target, file string, src []byte) ([]Mutant, error) {
 			f.function = funcName(decl)
 			f.search(decl, decl.Type)
 		case *ast.GenDecl:
+			if decl.Tok != token.VAR {
+				continue // a constant must stay one
+			}
 			for _, spec := range decl.Specs {
-				if value, ok := spec.(*ast.ValueSpec); ok {
-					f.function = value.Names[0].Name
-					f.search(value, nil)
-				}
+				f.function = spec.(*ast.ValueSpec).Names[0].Name
+				f.search(spec, nil)
 			}
 		}
 	}
-	slices.SortStableFunc(f.found, func(a, b Mutant) int { return a.start - b.start })
-	return f.found, nil
+	slices.SortStableFunc(f.found, func(a, b Mutant) int { return a.at - b.at })
+	return f.found, f.wraps.apply(src), nil
+}
+
+func packageName(src []byte) string {
+	tree, err := parser.ParseFile(token.NewFileSet(), "", src, parser.PackageClauseOnly)
+	if err != nil {
+		return ""
+	}
+	return tree.Name.Name
 }
 
 func funcName(decl *ast.FuncDecl) string {
@@ -109,6 +117,8 @@ type finder struct {
 	broken   map[ast.Expr]bool // has a mutant in which it is always true, or always false
 	refused  map[ast.Stmt]bool // ends the body of a guard that has a mutant
 	found    []Mutant
+	wraps    wraps
+	next     int // switch
 }
 
 // search visits what belongs to one function, whose type tells what its returns mean; function literals are visited with their own.
@@ -118,6 +128,8 @@ func (f *finder) search(n ast.Node, typ *ast.FuncType) {
 	}
 	ast.Inspect(n, func(n ast.Node) bool {
 		switch n := n.(type) {
+		case *ast.GenDecl:
+			return n.Tok == token.VAR
 		case *ast.FuncLit:
 			f.search(n.Body, n.Type)
 			return false
@@ -179,7 +191,7 @@ func (f *finder) guard(body []ast.Stmt, conditions ...ast.Expr) {
 		return
 	}
 	for _, cond := range conditions {
-		if f.add(Skip, cond, "false && ("+f.text(cond)+")") {
+		if f.add(Skip, cond, "false && ("+f.text(cond)+")", "(!mutantOn(%d) && (", "))") {
 			f.refused[body[len(body)-1]] = true
 		}
 	}
@@ -195,29 +207,36 @@ var shifted = map[token.Token]string{token.LSS: "<=", token.LEQ: "<", token.GTR:
 
 func (f *finder) binary(e *ast.BinaryExpr) {
 	if op, ok := shifted[e.Op]; ok {
-		f.add(Bound, e, f.text(e.X)+" "+op+" "+f.text(e.Y))
+		equal := "(" + f.text(e.X) + ") == (" + f.text(e.Y) + ")"
+		text := f.text(e.X) + " " + op + " " + f.text(e.Y)
+		if strings.HasSuffix(op, "=") {
+			f.add(Bound, e, text, "((", ") || mutantOn(%d) && "+equal+")")
+		} else {
+			f.add(Bound, e, text, "((", ") && !(mutantOn(%d) && "+equal+"))")
+		}
 	}
 	if op, ok := opposite[e.Op]; ok {
 		// Where the comparison is false in another mutant, a test that notices it has an input for which it should be true, and there its opposite is false too;
 		// and the same where it is true. So the opposite can survive only alone.
 		if !f.broken[e] {
-			f.add(Negate, e, f.text(e.X)+" "+op+" "+f.text(e.Y))
+			f.add(Negate, e, f.text(e.X)+" "+op+" "+f.text(e.Y), "((", ") != mutantOn(%d))")
 		}
-		return
-	}
-	neutral := map[token.Token]string{token.LAND: "true || ", token.LOR: "false && "}[e.Op]
-	if neutral == "" {
 		return
 	}
 	for _, operand := range []ast.Expr{e.X, e.Y} {
 		if inner, ok := operand.(*ast.BinaryExpr); ok && inner.Op == e.Op {
 			continue // a && b && c: its operands are visited on their own
 		}
-		f.add(Operand, operand, "("+neutral+"("+f.text(operand)+"))")
+		switch e.Op {
+		case token.LAND:
+			f.add(Operand, operand, "(true || ("+f.text(operand)+"))", "(mutantOn(%d) || (", "))")
+		case token.LOR:
+			f.add(Operand, operand, "(false && ("+f.text(operand)+"))", "(!mutantOn(%d) && (", "))")
+		}
 	}
 }
 
-// result breaks what a function returns: a truth, or the verdict of another check. The value stays in the source, so that nothing becomes unused.
+// result breaks what a function returns: a truth, or the verdict of another check.
 func (f *finder) result(r *ast.ReturnStmt, typ *ast.FuncType) {
 	if typ == nil || typ.Results == nil || len(r.Results) != typ.Results.NumFields() {
 		return
@@ -231,10 +250,10 @@ func (f *finder) result(r *ast.ReturnStmt, typ *ast.FuncType) {
 			switch {
 			case name == nil:
 			case name.Name == "bool" && !isLiteral(e):
-				f.add(Force, e, "true || ("+f.text(e)+")")
-				f.add(Force, e, "false && ("+f.text(e)+")")
+				f.add(Force, e, "true || ("+f.text(e)+")", "(mutantOn(%d) || (", "))")
+				f.add(Force, e, "false && ("+f.text(e)+")", "(!mutantOn(%d) && (", "))")
 			case name.Name == "error" && isCheck(e) && !f.refused[r]:
-				f.add(Succeed, e, "func() error { if false { return "+f.text(e)+" }; return nil }()")
+				f.add(Succeed, e, "nil // and not "+f.text(e), "func() error { if mutantOn(%d) { return nil }; return (", ") }()")
 			}
 		}
 	}
@@ -258,24 +277,40 @@ func isCheck(e ast.Expr) bool {
 	return fun.Sel.Name != "Errorf" && fun.Sel.Name != "New"
 }
 
-// table drops, one by one, the elements that hold a text. A literal that does not say that it is a list is a row of one.
+// table drops, one by one, the elements that hold a text. A literal that does not say that it is a slice or a map is a row of one, or has a length to keep.
 func (f *finder) table(lit *ast.CompositeLit) {
-	switch lit.Type.(type) {
-	case *ast.ArrayType, *ast.MapType:
-	default:
+	function := ""
+	switch t := lit.Type.(type) {
+	case *ast.ArrayType:
+		if t.Len == nil {
+			function = "mutantSlice"
+		}
+	case *ast.MapType:
+		function = "mutantMap"
+	}
+	if function == "" {
 		return
 	}
-	for _, e := range lit.Elts {
+	var drops []string
+	for i, e := range lit.Elts {
 		kind := entryKind(e)
-		if kind == "" {
+		if kind == "" || !f.wanted(kind, e) {
 			continue
 		}
-		end := f.offset(e.End())
-		if comma := bytes.IndexByte(f.src[end:], ','); comma >= 0 && len(bytes.TrimSpace(f.src[end:end+comma])) == 0 {
-			end += comma + 1
+		key := strconv.Itoa(i)
+		if pair, ok := e.(*ast.KeyValueExpr); ok && function == "mutantMap" {
+			key = f.text(pair.Key)
 		}
-		f.insert(kind, e, f.offset(e.Pos()), end, "", "without "+f.text(e))
+		drops = append(drops, fmt.Sprintf("%d: %s", f.note(kind, e, "without "+f.text(e)), key))
 	}
+	if len(drops) == 0 {
+		return
+	}
+	of := "int"
+	if t, ok := lit.Type.(*ast.MapType); ok {
+		of = f.text(t.Key)
+	}
+	f.wrap(lit, function+"(", ", map[int]"+of+"{"+strings.Join(drops, ", ")+"})")
 }
 
 // entryKind tells the kind of a table's element by the texts in it; "" if there is none.
@@ -301,28 +336,41 @@ func (f *finder) text(n ast.Node) string {
 	return string(f.src[f.offset(n.Pos()):f.offset(n.End())])
 }
 
-// add notes that the expression is replaced by text, if the target asks for it.
-func (f *finder) add(kind Kind, e ast.Expr, text string) bool {
+func (f *finder) wanted(kind Kind, e ast.Expr) bool {
+	return slices.Contains(f.target.Kinds, kind) && (f.target.Match == nil || f.target.Match.MatchString(f.text(e)))
+}
+
+// add makes a mutant in which the expression reads as text, if the target asks for it. before and after it go what makes a switch of that; one of them has the verb for its number.
+func (f *finder) add(kind Kind, e ast.Expr, text, before, after string) bool {
+	if !f.wanted(kind, e) {
+		return false
+	}
+	if kind != Bound {
+		f.broken[e] = true
+	}
 	start, end := f.offset(e.Pos()), f.offset(e.End())
 	head := bytes.LastIndexByte(f.src[:start], '\n') + 1
 	tail := len(f.src)
 	if n := bytes.IndexByte(f.src[end:], '\n'); n >= 0 {
 		tail = end + n
 	}
-	return f.insert(kind, e, start, end, text, string(f.src[head:start])+text+string(f.src[end:tail]))
+	id := strconv.Itoa(f.note(kind, e, string(f.src[head:start])+text+string(f.src[end:tail])))
+	f.wrap(e, strings.Replace(before, "%d", id, 1), strings.Replace(after, "%d", id, 1))
+	return true
 }
 
-func (f *finder) insert(kind Kind, e ast.Expr, start, end int, text, source string) bool {
-	if !slices.Contains(f.target.Kinds, kind) || f.target.Match != nil && !f.target.Match.MatchString(f.text(e)) {
-		return false
-	}
-	if kind != Bound {
-		f.broken[e] = true
-	}
+// note adds a mutant and returns the number of its switch.
+func (f *finder) note(kind Kind, e ast.Expr, source string) int {
+	id := f.next
+	f.next++
 	f.found = append(f.found, Mutant{
 		File: f.file, Line: f.fset.Position(e.Pos()).Line, Func: f.function, Kind: kind,
 		Source: strings.Join(strings.Fields(source), " "),
-		src:    f.src, start: start, end: end, text: text,
+		at:     f.offset(e.Pos()), id: id,
 	})
-	return true
+	return id
+}
+
+func (f *finder) wrap(e ast.Expr, before, after string) {
+	f.wraps = append(f.wraps, wrap{f.offset(e.Pos()), f.offset(e.End()), before, after})
 }

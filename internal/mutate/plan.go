@@ -43,11 +43,11 @@ var errSurvivors = errors.New("there are survivors: a test is missing for each, 
 // List prints the mutants.
 func (p Plan) List(root string, w io.Writer) error {
 	for _, t := range p.chosen() {
-		list, err := t.mutants(root)
+		mutated, err := t.mutate(root)
 		if err != nil {
 			return err
 		}
-		for _, m := range list {
+		for _, m := range mutated.Mutants {
 			fmt.Fprintf(w, "%s [%s]\n", m, m.Kind)
 		}
 	}
@@ -60,16 +60,17 @@ func (p Plan) Run(ctx context.Context, r Runner, w, progress io.Writer) error {
 	used := make([]bool, len(p.Equivalents))
 	var errs []error
 	for _, t := range p.chosen() {
-		list, err := t.mutants(r.Root)
+		mutated, err := t.mutate(r.Root)
 		if err != nil {
 			return err
 		}
+		list := mutated.Mutants
 		if len(list) == 0 {
 			return fmt.Errorf("target %s has nothing to mutate", t.Name)
 		}
 		start := time.Now()
 		told := 0
-		err = r.All(ctx, t, list, func(m Mutant, verdict Verdict) {
+		err = r.All(ctx, t, mutated, func(m Mutant, verdict Verdict) {
 			if told++; told%50 == 0 {
 				fmt.Fprintf(progress, "%s: %d of %d\n", t.Name, told, len(list))
 			}
@@ -128,32 +129,37 @@ func (t Target) has(file string) bool {
 	})
 }
 
-// mutants returns the mutants of the target's files. A pattern without files is an error: the code went elsewhere.
-func (t Target) mutants(root string) ([]Mutant, error) {
-	var all []Mutant
+// Mutated is a target's mutants, and the files, by their paths, that have them all, each behind its switch.
+type Mutated struct {
+	Mutants []Mutant
+	Files   map[string][]byte
+}
+
+// mutate finds the mutants of the target's files. A pattern without files is an error: the code went elsewhere.
+func (t Target) mutate(root string) (Mutated, error) {
+	dir := filepath.Join(root, filepath.FromSlash(t.Dir))
+	all := Mutated{Files: map[string][]byte{}}
 	for _, pattern := range t.Files {
-		paths, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(t.Dir), pattern))
+		paths, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
-			return nil, err
+			return Mutated{}, err
 		}
 		paths = slices.DeleteFunc(paths, func(p string) bool { return strings.HasSuffix(p, "_test.go") })
 		if len(paths) == 0 {
-			return nil, fmt.Errorf("target %s: no file %s in %s", t.Name, pattern, t.Dir)
+			return Mutated{}, fmt.Errorf("target %s: no file %s in %s", t.Name, pattern, t.Dir)
 		}
 		for _, path := range paths {
 			src, err := os.ReadFile(path)
 			if err != nil {
-				return nil, err
+				return Mutated{}, err
 			}
-			rel, err := filepath.Rel(root, path)
+			found, switched, err := find(t, filepath.ToSlash(filepath.Join(t.Dir, filepath.Base(path))), src, len(all.Mutants)+1)
 			if err != nil {
-				return nil, err
+				return Mutated{}, err
 			}
-			found, err := mutants(t, filepath.ToSlash(rel), src)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, found...)
+			all.Mutants = append(all.Mutants, found...)
+			all.Files[path] = switched
+			all.Files[filepath.Join(dir, "mutant_switches.go")] = switches(packageName(src))
 		}
 	}
 	return all, nil

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,36 +22,39 @@ const (
 	Killed
 )
 
-// A Runner runs the tests of targets over mutants, in copies that only the compiler sees: the tree stays as it is, and the build cache is shared.
+// A Runner builds the tests of a target once, with all of its mutants in them, each behind a switch, and runs them once for each. What is built is a copy that only
+// the compiler sees: the tree stays as it is, and the build cache is shared.
 type Runner struct {
 	Root     string
 	Timeout  time.Duration // of the tests of one mutant; running into it kills the mutant
 	Parallel int
 }
 
-// building is how long the build of one test may take on top of its run.
-const building = 5 * time.Minute
-
 // All tries the mutants and tells each one's verdict as soon as those before it are told.
-func (r Runner) All(ctx context.Context, t Target, list []Mutant, tell func(Mutant, Verdict)) error {
+func (r Runner) All(ctx context.Context, t Target, mutated Mutated, tell func(Mutant, Verdict)) error {
+	dir, err := os.MkdirTemp("", "mutate")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	binary, err := r.build(ctx, t, mutated.Files, dir)
+	if err != nil {
+		return err
+	}
 	for _, tests := range t.rounds() {
-		_, out, err := r.test(ctx, t, tests, "")
+		out, err := r.test(ctx, t, binary, tests, 0)
 		if err != nil {
 			return fmt.Errorf("target %s: the tests must pass before anything is mutated: %w\n%s", t.Name, err, out)
 		}
-		if bytes.Contains(out, []byte("[no tests to run]")) || bytes.Contains(out, []byte("[no test files]")) {
+		if bytes.Contains(out, []byte("no tests to run")) {
 			return fmt.Errorf("target %s: there are no tests %q to notice anything", t.Name, tests)
 		}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type result struct {
-		verdict Verdict
-		err     error
-	}
-	results := make([]chan result, len(list))
-	for i := range results {
-		results[i] = make(chan result, 1)
+
+	list := mutated.Mutants
+	verdicts := make([]chan Verdict, len(list))
+	for i := range verdicts {
+		verdicts[i] = make(chan Verdict, 1)
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -59,53 +62,57 @@ func (r Runner) All(ctx context.Context, t Target, list []Mutant, tell func(Muta
 	for range r.Parallel {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(list); i = int(next.Add(1)) - 1 {
-				verdict, err := r.try(ctx, t, list[i])
-				results[i] <- result{verdict, err}
+				verdicts[i] <- r.try(ctx, t, binary, list[i])
 			}
 		})
 	}
 	for i, m := range list {
-		result := <-results[i]
-		if result.err != nil {
-			cancel()
-			return result.err
+		verdict := <-verdicts[i]
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		tell(m, result.verdict)
+		tell(m, verdict)
 	}
 	return nil
 }
 
-func (r Runner) try(ctx context.Context, t Target, m Mutant) (Verdict, error) {
-	dir, err := os.MkdirTemp("", "mutant")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-
-	file := filepath.Join(r.Root, filepath.FromSlash(m.File))
-	mutant := filepath.Join(dir, filepath.Base(file))
-	overlay := filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{file: mutant}})
-	if err == nil {
-		err = errors.Join(os.WriteFile(mutant, m.mutated(), 0o600), os.WriteFile(overlay, replace, 0o600))
-	}
-	if err != nil {
-		return 0, err
-	}
-
-	for _, tests := range t.rounds() {
-		built, out, err := r.test(ctx, t, tests, overlay)
-		switch {
-		case err == nil:
-			continue
-		case ctx.Err() != nil:
-			return 0, ctx.Err()
-		case !built:
-			return 0, fmt.Errorf("%s\nwas not built:\n%s", m, out)
+// build builds the target's tests with the files, by their paths, in place of those of the tree.
+func (r Runner) build(ctx context.Context, t Target, files map[string][]byte, dir string) (binary string, err error) {
+	replace := map[string]string{}
+	for path, text := range files {
+		replace[path] = filepath.Join(dir, strconv.Itoa(len(replace))+".go")
+		if err := os.WriteFile(replace[path], text, 0o600); err != nil {
+			return "", err
 		}
-		return Killed, nil
 	}
-	return Survived, nil
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	list := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+		return "", err
+	}
+	binary = filepath.Join(dir, "tests.exe")
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay="+list, "-o", binary, ".")
+	cmd.Dir = r.dir(t)
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		_, err = os.Stat(binary) // without tests nothing is written
+	}
+	if err != nil {
+		return "", fmt.Errorf("target %s: its tests were not built: %w\n%s", t.Name, err, out)
+	}
+	return binary, nil
+}
+
+func (r Runner) try(ctx context.Context, t Target, binary string, m Mutant) Verdict {
+	for _, tests := range t.rounds() {
+		if _, err := r.test(ctx, t, binary, tests, m.id); err != nil {
+			return Killed
+		}
+	}
+	return Survived
 }
 
 // rounds are the tests to run until a mutant is noticed.
@@ -116,17 +123,16 @@ func (t Target) rounds() []string {
 	return []string{t.Quick, "."}
 }
 
-// test runs those of the target's tests whose name matches. Its error says that they failed, and built whether there were tests to fail.
-func (r Runner) test(ctx context.Context, t Target, tests, overlay string) (built bool, out []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.Timeout+building)
+// test runs those of the tests whose name matches, in the mutant with this number; 0 is the code as it is. The error says that they failed.
+func (r Runner) test(ctx context.Context, t Target, binary, tests string, id int) ([]byte, error) {
+	const grace = 30 * time.Second // for a program that does not even get to its own timeout
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout+grace)
 	defer cancel()
-	args := []string{"test", "-vet=off", "-ldflags=-s -w", "-count=1", "-short", "-failfast", "-timeout=" + r.Timeout.String(), "-run=" + tests}
-	if overlay != "" {
-		args = append(args, "-overlay="+overlay)
-	}
-	cmd := exec.CommandContext(ctx, "go", append(args, ".")...)
-	cmd.Dir = filepath.Join(r.Root, filepath.FromSlash(t.Dir))
+	cmd := exec.CommandContext(ctx, binary, "-test.short", "-test.failfast", "-test.timeout="+r.Timeout.String(), "-test.run="+tests)
+	cmd.Dir = r.dir(t)
+	cmd.Env = append(os.Environ(), switchVariable+"="+strconv.Itoa(id))
 	cmd.WaitDelay = 10 * time.Second
-	out, err = cmd.CombinedOutput()
-	return !bytes.Contains(out, []byte("[build failed]")) && !bytes.Contains(out, []byte("[setup failed]")), out, err
+	return cmd.CombinedOutput()
 }
+
+func (r Runner) dir(t Target) string { return filepath.Join(r.Root, filepath.FromSlash(t.Dir)) }

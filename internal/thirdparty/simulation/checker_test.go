@@ -262,7 +262,7 @@ func (l *ledger) auditSecrets() {
 			l.complain("READ: %v", err)
 		}
 		for i := range endpoints {
-			endpoints[i].Secrets = nil // what stores hold is the dispatcher's to seal: TestSealedSecretsDoNotPrint
+			endpoints[i].Secrets = nil // what stores hold is the dispatcher's to seal: see TestAnEndpointThatIsReadShowsNoSecret
 		}
 		tell("endpoints", endpoints)
 		for cursor := ""; ; {
@@ -280,7 +280,7 @@ func (l *ledger) auditSecrets() {
 	told = append(told, "log"+l.logged.String(), "complaints"+strings.Join(l.complaints, "\n"))
 	slices.Sort(l.secrets)
 	for _, s := range slices.Compact(l.secrets) {
-		for _, form := range []string{s, base64.StdEncoding.EncodeToString([]byte(s)), hex.EncodeToString([]byte(s)), strings.Trim(fmt.Sprint([]byte(s)), "[]")} {
+		for _, form := range secretForms(s) {
 			for _, text := range told {
 				if strings.Contains(text, form) {
 					l.complain("SECRET: a secret can be read in the %.10s", text)
@@ -288,6 +288,11 @@ func (l *ledger) auditSecrets() {
 			}
 		}
 	}
+}
+
+// secretForms are the ways in which a secret may be printed: as it is, and as its bytes.
+func secretForms(s string) []string {
+	return []string{s, base64.StdEncoding.EncodeToString([]byte(s)), hex.EncodeToString([]byte(s)), strings.Trim(fmt.Sprint([]byte(s)), "[]")}
 }
 
 // auditTenants asks for each tenant's things as another one.

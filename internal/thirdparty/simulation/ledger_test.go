@@ -211,11 +211,13 @@ func (l *ledger) give(n *node, given *webhook.Lease, direct bool, asked time.Dur
 		l.complain("CHANGED: %s carries another endpoint, or as it was some time ago", held)
 	}
 	wantLast := ""
-	if k := len(d.Attempts); k > 0 {
-		wantLast = d.Attempts[k-1].SecretID
+	for _, a := range d.Attempts {
+		if a.Result != webhook.AttemptInterrupted {
+			wantLast = a.SecretID
+		}
 	}
 	if given.LastSecret != wantLast {
-		l.complain("CHANGED: %s does not carry the secret of the attempt before", held)
+		l.complain("CHANGED: %s does not carry the secret of the last attempt that came to an end", held)
 	}
 	d.tokens[given.Token] = true
 	d.lease = held

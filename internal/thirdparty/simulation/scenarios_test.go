@@ -2,6 +2,8 @@ package simulation
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +69,30 @@ func TestPingWithinAnOverlap(t *testing.T) {
 	})
 }
 
+// The receiver has the new secret. A process dies in the attempt that is signed with it: the next one must not go back to the old secret.
+func TestInterruptedAttemptDoesNotTurnTheSecretBack(t *testing.T) {
+	s := standard()
+	s.Policy = webhook.Schedule{time.Second}
+	scenario(t, s, func(t *testing.T, w *world) {
+		n := w.start()
+		key := w.add(n, "", []string{"*"}, secretText(1), false)
+		w.rotate(n, key, secretText(2), 24*time.Hour)
+		w.swap(key)
+		w.emit(n, "", w.newEvent(0, "", "sess_1")) // refused: signed with the old secret
+		time.Sleep(500 * time.Millisecond)
+		w.receiver(key, func(r *receiver) { r.mode = mode{name: "hanging", hang: true} })
+		time.Sleep(time.Second)
+		n.crash()
+		w.receiver(key, func(r *receiver) { r.mode = modes[0] })
+		w.start()
+		time.Sleep(2 * time.Minute)
+		w.check(t)
+		only := w.deliveries()[0]
+		require.Equal(t, webhook.DeliverySucceeded, only.State)
+		require.Len(t, only.Attempts, 3)
+	})
+}
+
 // Somebody's Emit waits for a store that does not answer. Run must not wait for it.
 func TestRunEndsWhileAnEmitHangs(t *testing.T) {
 	scenario(t, standard(), func(t *testing.T, w *world) {
@@ -83,5 +109,20 @@ func TestRunEndsWhileAnEmitHangs(t *testing.T) {
 			t.Error("Run has not returned")
 		}
 		time.Sleep(2 * time.Hour)
+	})
+}
+
+// Whoever may read an endpoint may print it, or send it on as JSON.
+func TestAnEndpointThatIsReadShowsNoSecret(t *testing.T) {
+	scenario(t, standard(), func(t *testing.T, w *world) {
+		n := w.start()
+		key := w.add(n, "", []string{"*"}, secretText(1), false)
+		e, err := n.d.Endpoint(t.Context(), key.id)
+		require.NoError(t, err)
+		text, err := json.Marshal(e)
+		require.NoError(t, err)
+		for _, form := range secretForms(secretText(1).Reveal()) {
+			require.NotContains(t, string(text)+fmt.Sprintf("%+v %#v", e, e), form)
+		}
 	})
 }

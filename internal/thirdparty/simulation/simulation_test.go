@@ -131,19 +131,15 @@ func (w *world) finish(t failer) {
 
 // settled switches on what is off, and reports whether there is nothing left to do.
 func (w *world) settled(n *node) bool {
-	for _, key := range w.endpoints {
-		ep := w.ledger.endpoints[key]
-		if ep.deleted {
-			continue
-		}
-		if len(ep.Secrets) > 1 {
+	for _, key := range w.existing() {
+		if len(w.at(key).Secrets) > 1 {
 			w.finishRotation(n, key) // in an overlap a first attempt may miss the secret that the receiver knows
 		}
 		w.swap(key)
-		if ep.Health.State == webhook.EndpointDisabled {
+		if w.at(key).Health.State == webhook.EndpointDisabled {
 			w.setEnabled(n, key, true)
 		}
-		if ep.Health.State == webhook.EndpointPending {
+		if w.at(key).Health.State == webhook.EndpointPending {
 			w.ping(n, key, time.Minute)
 		}
 	}
