@@ -43,7 +43,7 @@ func NewDispatcher(s Store, cfg *Config) (*Dispatcher, error) {
 	}
 	guard, transport, guardErr := c.transport()
 	if err := errors.Join(err, guardErr); err != nil {
-		return nil, fmt.Errorf("webhook: new dispatcher: %w", err)
+		return nil, err // of a family that names the package already
 	}
 	e := &engine{
 		cfg: c, store: s, guard: guard, owner: id.New("own_"), log: c.Logger,

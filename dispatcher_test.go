@@ -196,6 +196,7 @@ func TestWhatEmitRefusesIsNotStored(t *testing.T) {
 		"data that does not marshal": {acme, metrics.New("", map[string]float64{"loss": math.NaN()}), webhook.ErrInvalidData},
 		"an id with a dot":           {acme, experiment(webhook.WithID("evt.1")), webhook.ErrInvalidID},
 		"an id that is too long":     {acme, experiment(webhook.WithID(strings.Repeat("a", 65))), webhook.ErrInvalidID},
+		"an empty id":                {acme, experiment(webhook.WithID("")), webhook.ErrInvalidID},
 		"an id with a newline":       {acme, experiment(webhook.WithID("evt_1\n")), webhook.ErrInvalidID},
 		"a body over the limit":      {acme, webhook.ExperimentFailed.New("", webhook.ExperimentFailedData{Error: strings.Repeat("e", 1000)}), webhook.ErrEventTooLarge},
 		"a session id not UTF-8":     {acme, webhook.ExperimentFailed.New("\xff", webhook.ExperimentFailedData{}), webhook.ErrInvalidEvent},

@@ -70,7 +70,7 @@ func (d *Dispatcher) AddEndpoint(ctx context.Context, e Endpoint, opts ...AddOpt
 		return fail(err)
 	}
 	if o.unpinged {
-		return stored, Delivery{}, nil
+		return shown(stored), Delivery{}, nil
 	}
 	return d.pinged(ctx, stored)
 }
@@ -116,7 +116,7 @@ func (d *Dispatcher) UpdateEndpoint(ctx context.Context, e Endpoint) (Endpoint, 
 		return fail(err)
 	}
 	if !moved {
-		return stored, Delivery{}, nil
+		return shown(stored), Delivery{}, nil
 	}
 	return d.pinged(ctx, stored)
 }
@@ -125,13 +125,22 @@ func (d *Dispatcher) UpdateEndpoint(ctx context.Context, e Endpoint) (Endpoint, 
 func (d *Dispatcher) pinged(ctx context.Context, e Endpoint) (Endpoint, Delivery, error) {
 	delivery, err := d.Ping(ctx, e.ID)
 	if err != nil {
-		return e, delivery, err
+		return shown(e), delivery, err
 	}
 	after, err := d.store.Endpoint(context.WithoutCancel(ctx), d.tenant, e.ID)
 	if err != nil {
-		return e, delivery, fmt.Errorf("webhook: ping: %w", err)
+		return shown(e), delivery, fmt.Errorf("webhook: ping: %w", err)
 	}
-	return after, delivery, nil
+	return shown(after), delivery, nil
+}
+
+// shown is an endpoint as callers get it: of its secrets only what names them.
+func shown(e Endpoint) Endpoint {
+	e.Secrets = slices.Clone(e.Secrets)
+	for i := range e.Secrets {
+		e.Secrets[i].Sealed = nil
+	}
+	return e
 }
 
 // SetEnabled switches an endpoint off, or on again. Events that happen while it is off are not queued but counted in a gap; what was queued before waits. Switching on does not ping: the endpoint
@@ -159,7 +168,7 @@ func (d *Dispatcher) SetEnabled(ctx context.Context, endpointID string, enabled 
 	if enabled {
 		d.Wake(ctx) // what was queued before it was switched off
 	}
-	return e, nil
+	return shown(e), nil
 }
 
 // DeleteEndpoint deletes an endpoint. What is queued for it fails with FailEndpointDeleted; its log stays. Errors: [ErrNotFound].
@@ -176,12 +185,21 @@ func (d *Dispatcher) DeleteEndpoint(ctx context.Context, endpointID string) erro
 
 // Endpoint returns one endpoint, without its secret. Errors: [ErrNotFound].
 func (d *Dispatcher) Endpoint(ctx context.Context, endpointID string) (Endpoint, error) {
-	return read(d, "endpoint", func() (Endpoint, error) { return d.store.Endpoint(ctx, d.tenant, endpointID) })
+	return read(d, "endpoint", func() (Endpoint, error) {
+		e, err := d.store.Endpoint(ctx, d.tenant, endpointID)
+		return shown(e), err
+	})
 }
 
 // Endpoints returns the tenant's endpoints, without their secrets, in the order in which they were added.
 func (d *Dispatcher) Endpoints(ctx context.Context) ([]Endpoint, error) {
-	return read(d, "endpoints", func() ([]Endpoint, error) { return d.store.Endpoints(ctx, d.tenant) })
+	return read(d, "endpoints", func() ([]Endpoint, error) {
+		all, err := d.store.Endpoints(ctx, d.tenant)
+		for i := range all {
+			all[i] = shown(all[i])
+		}
+		return all, err
+	})
 }
 
 // checkEndpoint names every field that is refused, and brings the URL into its canonical form.
@@ -215,7 +233,7 @@ func (d *Dispatcher) checkSubscriptions(names []string) error {
 		case name == AllEvents:
 			errs = append(errs, errors.New(`"*" must stand alone`))
 		case !known:
-			errs = append(errs, fmt.Errorf("%w: %q", ErrUnknownEventType, clip(name, maxNameBytes)))
+			errs = append(errs, fmt.Errorf("there is no event type %q", clip(name, maxNameBytes)))
 		case slices.Contains(names[:i], name):
 			errs = append(errs, fmt.Errorf("%q is named twice", name))
 		}

@@ -5,7 +5,7 @@ import "errors"
 // Errors of the emitting side. Each is wrapped with what was wrong; test for it with [errors.Is].
 var (
 	// ErrInvalidEvent is the parent of what Emit refuses an event for.
-	ErrInvalidEvent = errors.New("webhook: invalid event")
+	ErrInvalidEvent = errors.New("invalid event")
 	// ErrUnknownEventType says that the dispatcher's registry has no such event type.
 	ErrUnknownEventType = sub(ErrInvalidEvent, "unknown event type")
 	// ErrInvalidData says that the event's data did not marshal, or is not what its type declares.
@@ -15,34 +15,34 @@ var (
 	// ErrEventTooLarge says that an event's body is over Config.MaxEventBytes.
 	ErrEventTooLarge = sub(ErrInvalidEvent, "event too large")
 	// ErrConflict says that an event with this id, but another type, session or data, is already stored.
-	ErrConflict = errors.New("webhook: another event with this id exists")
+	ErrConflict = errors.New("another event with this id exists")
 	// ErrTenantRequired says that Config.RequireTenant is set and the call was not made through Dispatcher.Tenant.
-	ErrTenantRequired = errors.New("webhook: tenant required")
+	ErrTenantRequired = errors.New("tenant required")
 	// ErrInvalidTenant says that a tenant's id is over 255 bytes or not valid UTF-8.
-	ErrInvalidTenant = errors.New("webhook: invalid tenant")
+	ErrInvalidTenant = errors.New("invalid tenant")
 	// ErrInvalidEndpoint is the parent of what an endpoint is refused for. All refused fields are joined in one error;
 	// each of them is a *FieldError.
-	ErrInvalidEndpoint = errors.New("webhook: invalid endpoint")
+	ErrInvalidEndpoint = errors.New("invalid endpoint")
 	// ErrInvalidSecret says that a secret cannot be used: empty, over 256 bytes, or a whsec_ that is not base64 of 24 to 64 bytes.
-	ErrInvalidSecret = errors.New("webhook: invalid secret")
+	ErrInvalidSecret = errors.New("invalid secret")
 	// ErrTooManyEndpoints says that the tenant has Config.MaxEndpoints endpoints already.
-	ErrTooManyEndpoints = errors.New("webhook: too many endpoints")
+	ErrTooManyEndpoints = errors.New("too many endpoints")
 	// ErrInvalidConfig is the parent of what a constructor refuses its configuration for.
 	ErrInvalidConfig = errors.New("webhook: invalid configuration")
 	// ErrRunning says that this dispatcher's Run is under way already.
-	ErrRunning = errors.New("webhook: dispatcher is already running")
+	ErrRunning = errors.New("dispatcher is already running")
 )
 
 // Errors of stores. A store returns them, wrapped or bare; the dispatcher hands them on.
 var (
 	// ErrNotFound says that the tenant has no such endpoint, event or delivery. What another tenant has is not found either.
-	ErrNotFound = errors.New("webhook: not found")
+	ErrNotFound = errors.New("not found")
 	// ErrVersionConflict says that the endpoint was changed since it was read. Read it again and repeat the change.
-	ErrVersionConflict = errors.New("webhook: endpoint was changed meanwhile")
+	ErrVersionConflict = errors.New("endpoint was changed meanwhile")
 	// ErrStoreFull says that the store has no room for the event's deliveries. Nothing was stored; try again later.
-	ErrStoreFull = errors.New("webhook: store is full")
+	ErrStoreFull = errors.New("store is full")
 	// ErrInvalidCursor says that a page's cursor was not made by this store.
-	ErrInvalidCursor = errors.New("webhook: invalid cursor")
+	ErrInvalidCursor = errors.New("invalid cursor")
 )
 
 // Errors of the receiving side.

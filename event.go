@@ -32,6 +32,7 @@ type Event struct {
 	// Metadata is kept with the event and not sent: at most 16 pairs and 4 KiB.
 	Metadata map[string]string
 
+	named  bool  // the caller chose the id
 	dataAt int   // where "data" starts in Body, where this process encoded it; 0: unknown
 	err    error // why the event could not be made; Emit returns it
 }
@@ -48,7 +49,8 @@ var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 type EventOption func(*Event)
 
 // WithID gives the event an id of the caller's own, of the form [A-Za-z0-9_-]{1,64}: emitting it twice is then the same as emitting it once.
-func WithID(id string) EventOption { return func(e *Event) { e.ID = id } }
+// An empty one is refused too: it is a key that got lost.
+func WithID(id string) EventOption { return func(e *Event) { e.ID, e.named = id, true } }
 
 // WithTime sets when the event happened; it is cut to whole seconds. Defaults to now.
 func WithTime(t time.Time) EventOption { return func(e *Event) { e.Time = t } }
@@ -64,7 +66,7 @@ func newEvent(eventType, sessionID string, data []byte, opts []EventOption) Even
 	for _, opt := range opts {
 		opt(&e)
 	}
-	if e.ID == "" {
+	if !e.named {
 		e.ID = id.New("evt_")
 	}
 	if e.Time.IsZero() {

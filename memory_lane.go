@@ -157,8 +157,11 @@ func (s *MemoryStore) lease(d *memDelivery, term time.Duration, now memInstant) 
 	}
 	lease := Lease{Delivery: d.Delivery, Event: d.event.Event, Endpoint: ep.shared, Token: d.token, StartedAt: now.wall, Term: term}
 	lease.Delivery.Attempts = nil
-	if n := len(d.Attempts); n > 0 {
-		lease.LastSecret = d.Attempts[n-1].SecretID
+	for i := len(d.Attempts) - 1; i >= 0; i-- {
+		if a := &d.Attempts[i]; a.Result != AttemptInterrupted {
+			lease.LastSecret = a.SecretID
+			break
+		}
 	}
 	return lease
 }

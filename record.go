@@ -195,7 +195,11 @@ func (e *engine) tell(ctx context.Context, s *settled, applied bool) {
 	case OutcomeRetry:
 		about(slog.LevelInfo, "webhook: attempt failed, will be repeated", append(result, slog.Duration("wait", s.Wait))...)
 	case OutcomeFailed:
-		about(slog.LevelWarn, "webhook: delivery failed", append(result, slog.String("reason", string(s.Reason)))...)
+		level := slog.LevelWarn
+		if s.lease.Delivery.Kind.Once() { // somebody is looking at it
+			level = slog.LevelInfo
+		}
+		about(level, "webhook: delivery failed", append(result, slog.String("reason", string(s.Reason)))...)
 	case OutcomeInterrupted:
 		about(slog.LevelWarn, "webhook: attempt interrupted", result...)
 	case OutcomeReleased:

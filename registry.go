@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"unicode/utf8"
 )
 
 // EventType is one kind of event and the type of its data. It is declared once, as a package variable, and shared by the emitting side (New) and the
@@ -65,10 +66,10 @@ func (t EventType[T]) New(sessionID string, data T, opts ...EventOption) Event {
 func (t EventType[T]) Decode(e Event) (T, error) {
 	var data T
 	if e.Type != t.name {
-		return data, fmt.Errorf("%w: %q is not %q", ErrUnknownEventType, e.Type, t.name)
+		return data, fmt.Errorf("webhook: %w: %q is not %q", ErrUnknownEventType, e.Type, t.name)
 	}
 	if err := json.Unmarshal(e.Data(), &data); err != nil {
-		return data, dataError(err)
+		return data, fmt.Errorf("webhook: %w", dataError(err))
 	}
 	return data, nil
 }
@@ -83,6 +84,9 @@ func dataError(err error) error {
 }
 
 func (t EventType[T]) fits(data json.RawMessage) error {
+	if !utf8.Valid(data) { // which encoding/json does not ask (RFC 8259, section 8.1)
+		return fmt.Errorf("%w: not UTF-8", ErrInvalidData)
+	}
 	var into T
 	null := []byte("null")
 	if empty, err := encode(into); bytes.Equal(data, null) && (err != nil || !bytes.Equal(empty, null)) {
@@ -150,14 +154,18 @@ func (r *Registry) Lookup(name string) (AnyEventType, bool) {
 // Event is the untyped door, for callers that have a type's name and JSON: data must decode as that type's data and is written into the
 // body byte for byte, with the fields that the type does not know. Errors: [ErrUnknownEventType], [ErrInvalidData], and what Emit refuses an event for.
 func (r *Registry) Event(name, sessionID string, data json.RawMessage, opts ...EventOption) (Event, error) {
+	fail := func(err error) (Event, error) { return Event{}, fmt.Errorf("webhook: %w", err) }
 	t, ok := r.byName[name]
 	if !ok {
-		return Event{}, fmt.Errorf("%w: %q", ErrUnknownEventType, name)
+		return fail(fmt.Errorf("%w: %q", ErrUnknownEventType, name))
 	}
 	data = bytes.TrimSpace(data)
 	if err := t.fits(data); err != nil {
-		return Event{}, err
+		return fail(err)
 	}
 	e := newEvent(name, sessionID, data, opts)
-	return e, e.err
+	if e.err != nil {
+		return fail(e.err)
+	}
+	return e, nil
 }

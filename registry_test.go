@@ -80,6 +80,7 @@ func TestTheUntypedDoor(t *testing.T) {
 		"ping":             {"ping", `{}`, webhook.ErrUnknownEventType},
 		"no data":          {"plan.completed", ``, webhook.ErrInvalidData},
 		"null":             {"plan.completed", ` null`, webhook.ErrInvalidData},
+		"not UTF-8":        {"plan.completed", "{\"plan_id\":\"\xff\"}", webhook.ErrInvalidData},
 		"not JSON":         {"plan.completed", `{`, webhook.ErrInvalidData},
 		"two values":       {"plan.completed", `{}{}`, webhook.ErrInvalidData},
 		"injected fields":  {"plan.completed", `{}},"event":"x",{"a":{}`, webhook.ErrInvalidData},

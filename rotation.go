@@ -63,7 +63,8 @@ func (d *Dispatcher) changeSecrets(ctx context.Context, what, endpointID string,
 		}
 		now := time.Now()
 		e.Secrets = change(live(e.Secrets, now), now)
-		return d.store.UpdateEndpoint(ctx, e, nil)
+		e, err = d.store.UpdateEndpoint(ctx, e, nil)
+		return shown(e), err
 	})
 }
 

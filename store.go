@@ -94,15 +94,15 @@ type Queue interface {
 	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being served. An endpoint waits since it was last served, since it had something
 	// due and since its pause was over, whichever came last.
 	// Of one endpoint's due deliveries the one that fell due first MUST come first, but first attempts and retries MUST take turns while both are due.
-	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment.
+	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment, and the secret of the last attempt that was not interrupted.
 	//
 	// Before it hands anything out, Claim settles what nobody else will.
 	// A lease whose term has run out MUST be logged as an attempt with AttemptInterrupted and ErrorOwnerLost, started when the lease was given; its delivery MUST fall due at once, or fail with FailInterrupted if its kind is Once or
 	// this was interruption number [MaxInterrupted].
 	// A pending delivery that was created longer than MaxAge ago MUST fail with FailExpired, whatever its endpoint's state; a call may leave some of them to the next call, but MUST NOT hand them out.
 	//
-	// Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a pause ends. It may be earlier. Deliveries that are due already
-	// and were left because MaxSlow was reached need not count: the caller knows by itself when it has room for them.
+	// Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a pause ends. It may be earlier. Deliveries of slow
+	// endpoints need not count while MaxSlow is reached: the caller knows by itself when it has room for them.
 	// Claimed.Blocked MUST be true if deliveries are left that only the window of their endpoint, Max or MaxSlow keeps from being handed out, now or when they fall due.
 	// Claimed.Next need not count those.
 	Claim(ctx context.Context, req ClaimRequest) (Claimed, error)

@@ -68,7 +68,7 @@ func (e *Endpoint) Subscribes(eventType string) bool {
 type StoredSecret struct {
 	// ID names the secret in the log of attempts: random, so that it tells nothing of the secret.
 	ID string
-	// Sealed is the secret as the dispatcher sealed it. Stores keep it as it is.
+	// Sealed is the secret as the dispatcher sealed it. Stores keep it as it is; a dispatcher does not hand it out.
 	Sealed []byte
 	// CreatedAt is when the secret was set.
 	CreatedAt time.Time
@@ -148,7 +148,7 @@ type Delivery struct {
 	FinishedAt time.Time
 	// AttemptCount is the number of the last attempt: 1 for the first.
 	AttemptCount int
-	// Interrupted is how many of the attempts were interrupted; they do not use up the retries.
+	// Interrupted is how many of the attempts were interrupted and had to be made again; they do not use up the retries.
 	Interrupted int
 	// RedeliveryOf is the delivery that a KindRedelivery repeats.
 	RedeliveryOf string
@@ -287,7 +287,7 @@ type Lease struct {
 	StartedAt time.Time
 	// Term is how long it lasts, counted from when the call that gave it was made.
 	Term time.Duration
-	// LastSecret is Attempt.SecretID of the delivery's last attempt that was recorded.
+	// LastSecret is Attempt.SecretID of the delivery's last attempt that was not interrupted: an interrupted one says nothing about the secret.
 	LastSecret string
 }
 

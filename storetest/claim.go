@@ -13,7 +13,7 @@ const (
 	promiseRaised = "The delivery's AttemptCount MUST be raised by one with the lease, and all that is needed to log the attempt as interrupted MUST be stored with it."
 	promiseDue    = "Claim MUST hand out only deliveries that are due, whose endpoint is active, or paused with PausedUntil in the past."
 	promiseLimits = "Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set."
-	promiseCarry  = "A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment."
+	promiseCarry  = "A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment, and the secret of the last attempt that was not interrupted."
 	promiseNext   = "Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a pause ends."
 )
 
@@ -182,6 +182,11 @@ var claimCases = []kase{
 			l = c.one()
 			c.same("changed endpoint", *l.Endpoint, e)
 			equal(c, "LastSecret", l.LastSecret, "s1")
+
+			cut := outcome(l, webhook.OutcomeInterrupted)
+			cut.Attempt.Result, cut.Attempt.SecretID = webhook.AttemptInterrupted, "s2"
+			c.record(cut)
+			equal(c, "LastSecret after an attempt that was interrupted, and so says nothing", c.one().LastSecret, "s1")
 		},
 	},
 	{name: "when to come back", promise: promiseNext, f: whenToComeBack},

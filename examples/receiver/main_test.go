@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -14,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -138,6 +142,55 @@ func TestCommandLine(t *testing.T) {
 	var help bytes.Buffer
 	require.NoError(t, run(t.Context(), []string{"-h"}, noEnv, &help, io.Discard))
 	require.Contains(t, help.String(), "WEBHOOK_SECRET")
+}
+
+// pipe is a listener in memory, so that a server can run in a bubble.
+type pipe chan net.Conn
+
+func (p pipe) Accept() (net.Conn, error) {
+	c, ok := <-p
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+func (p pipe) Close() error   { close(p); return nil }
+func (p pipe) Addr() net.Addr { return &net.TCPAddr{} }
+
+// Told to stop, serve finishes the request that it has begun.
+func TestServeFinishes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		listener := make(pipe)
+		client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			near, far := net.Pipe()
+			listener <- far
+			return near, nil
+		}}}
+		slow := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(3 * time.Second)
+			w.WriteHeader(http.StatusNoContent)
+		})
+		ctx, stop := context.WithCancel(context.Background())
+		served := make(chan error, 1)
+		go func() { served <- serve(ctx, listener, slow, slog.New(slog.DiscardHandler)) }()
+		answered := make(chan int, 1)
+		go func() {
+			resp, err := client.Get("http://receiver.example/")
+			if err != nil {
+				answered <- 0
+				return
+			}
+			_ = resp.Body.Close()
+			answered <- resp.StatusCode
+		}()
+		synctest.Wait()
+		begin := time.Now()
+		stop()
+		require.NoError(t, <-served)
+		require.GreaterOrEqual(t, time.Since(begin), 3*time.Second)
+		require.Equal(t, http.StatusNoContent, <-answered)
+	})
 }
 
 // The program itself: it is built, gets a request, and is told to stop.

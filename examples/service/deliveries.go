@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/meshia/webhook"
@@ -31,7 +30,7 @@ type attempt struct {
 	Number    int       `json:"number"`
 	StartedAt time.Time `json:"started_at"`
 	outcome
-	ResponseBody *string `json:"response_body"` // what is not UTF-8 in it is replaced. null: no response
+	ResponseBody *string `json:"response_body"` // encoding/json replaces what is not UTF-8 in it. null: no response
 }
 
 // deliveries is GET /deliveries?webhook=&event=&state=&limit=&cursor=, the log of every attempt, the newest delivery first. webhook is an id, event a type's name, limit 1 to 200 (50 without it). An answer's
@@ -131,7 +130,7 @@ func newDelivery(d *webhook.Delivery, body *string) delivery {
 	for i, a := range d.Attempts {
 		out.Attempts[i] = attempt{Number: a.Number, StartedAt: a.StartedAt, outcome: newOutcome(a)}
 		if a.Status != 0 {
-			out.Attempts[i].ResponseBody = new(strings.ToValidUTF8(string(a.ResponseBody), "\uFFFD"))
+			out.Attempts[i].ResponseBody = new(string(a.ResponseBody))
 		}
 	}
 	return out

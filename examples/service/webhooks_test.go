@@ -88,7 +88,7 @@ func TestAddWebhookRefuses(t *testing.T) {
 		`{"url":"` + hook + `","events":["*"]}x`:                                                     "something follows the JSON document",
 		`{"url":"` + hook + `","events":["*"],"description":"` + "\xff" + `"}`:                       "the body is not UTF-8",
 		`{"url":"` + hook + `"}`:                                                                     "events: must name event types",
-		`{"url":"` + hook + `","events":["plan.finished"]}`:                                          `unknown event type: "plan.finished"`,
+		`{"url":"` + hook + `","events":["plan.finished"]}`:                                          `there is no event type "plan.finished"`,
 		`{"url":"` + hook + `","events":["*","plan.completed"]}`:                                     `events: "*" must stand alone`,
 		`{"url":"http://example.com/hook","events":["*"]}`:                                           "url: URL must start with https://",
 		`{"url":"https://127.0.0.1/hook","events":["*"]}`:                                            "url: IP address is not allowed",
