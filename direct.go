@@ -79,7 +79,9 @@ func (d *Dispatcher) direct(
 	lease.LastSecret = lastSecret
 	s := settled{lease: lease, Outcome: release(lease, 0)}
 	if time.Since(asked) <= leaseMargin/2 { // as in run.attempt
-		s = d.attempt(ctx, lease)
+		out := &line{parent: ctx, timeout: d.cfg.Timeout}
+		s = d.attempt(out, lease)
+		out.drop()
 	}
 	// What happened is recorded also for a caller who has gone.
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin)

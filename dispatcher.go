@@ -47,7 +47,7 @@ func NewDispatcher(s Store, cfg *Config) (*Dispatcher, error) {
 	}
 	e := &engine{
 		cfg: c, store: s, guard: guard, owner: id.New("own_"), log: c.Logger,
-		sender: sender{transport: transport, timeout: c.Timeout, maxResponse: c.MaxResponseBytes},
+		sender: sender{transport: transport, maxResponse: c.MaxResponseBytes},
 		rules:  rules{policy: c.Retry, maxRetryAfter: c.MaxRetryAfter, maxInFlight: c.MaxInFlight},
 	}
 	e.waker, _ = s.(Waker)

@@ -205,8 +205,8 @@ func (d *Dispatcher) Endpoints(ctx context.Context) ([]Endpoint, error) {
 // checkEndpoint names every field that is refused, and brings the URL into its canonical form.
 func (d *Dispatcher) checkEndpoint(e *Endpoint) []error {
 	var errs []error
-	if !idForm.MatchString(e.ID) {
-		errs = append(errs, field("id", fmt.Errorf("must match %s", idForm)))
+	if !isID(e.ID) {
+		errs = append(errs, field("id", errors.New("must match [A-Za-z0-9_-]{1,64}")))
 	}
 	if u, err := d.guard.CheckURL(e.URL); err != nil {
 		errs = append(errs, field("url", err))

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"time"
 	"unicode/utf8"
 
@@ -43,7 +42,17 @@ const (
 	maxMetadataBytes = 4 << 10
 )
 
-var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+// isID reports whether s has the form of an id: [A-Za-z0-9_-]{1,64}.
+func isID(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 64
+}
 
 // EventOption sets an optional part of a new event.
 type EventOption func(*Event)
@@ -93,8 +102,8 @@ func newEvent(eventType, sessionID string, data []byte, opts []EventOption) Even
 
 func (e *Event) check() error {
 	var errs []error
-	if !idForm.MatchString(e.ID) {
-		errs = append(errs, fmt.Errorf("%w: must match %s", ErrInvalidID, idForm))
+	if !isID(e.ID) {
+		errs = append(errs, fmt.Errorf("%w: must match [A-Za-z0-9_-]{1,64}", ErrInvalidID))
 	}
 	if len(e.SessionID) > maxSessionBytes || !utf8.ValidString(e.SessionID) {
 		errs = append(errs, fmt.Errorf("%w: session id must be valid UTF-8 of at most %d bytes", ErrInvalidEvent, maxSessionBytes))

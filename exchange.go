@@ -22,7 +22,9 @@ type exchange struct {
 
 	mu       sync.Mutex // the transport goes on dialling, and calling, after the request it dialled for is over
 	phases   Phases
+	addr     net.Addr // the other end of the connection, and its text
 	remote   string
+	kept     bool // no dial was made for this request
 	dns      time.Time
 	connect  time.Time
 	tls      time.Time
@@ -52,15 +54,7 @@ func (x *exchange) trace() *httptrace.ClientTrace {
 			x.note(func(now time.Time) { x.phases.TLS, x.tlsErr = now.Sub(x.tls), err })
 		},
 		GotConn: func(info httptrace.GotConnInfo) {
-			x.note(func(now time.Time) {
-				x.gotConn, x.phases.Reused = now, info.Reused
-				if info.Reused { // a dial that this request started and did not wait for is another's
-					x.phases.DNS, x.phases.Connect, x.phases.TLS = 0, 0, 0
-				}
-				if info.Conn != nil {
-					x.remote = info.Conn.RemoteAddr().String()
-				}
-			})
+			x.note(func(now time.Time) { x.connected(info, now) })
 		},
 		GotFirstResponseByte: func() {
 			x.note(func(now time.Time) { x.phases.FirstByte, x.answered = now.Sub(x.gotConn), true })

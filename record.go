@@ -18,14 +18,14 @@ type settled struct {
 }
 
 // attempt sends and settles, in whichever goroutine owns the lease.
-func (e *engine) attempt(ctx context.Context, l *Lease) settled {
-	o := e.settle(l, e.send(ctx, l))
+func (e *engine) attempt(out *line, l *Lease) settled {
+	o := e.settle(l, e.send(out, l))
 	return settled{Outcome: o, lease: l}
 }
 
 // send is sender.send where the endpoint can be used and the transport, which may be the user's, does not panic.
-func (e *engine) send(ctx context.Context, l *Lease) (a Attempt) {
-	started := time.Now()
+func (e *engine) send(out *line, l *Lease) (a Attempt) {
+	ctx, started := out.parent, time.Now()
 	broken := func(detail string) Attempt {
 		a := Attempt{Number: l.Delivery.AttemptCount, StartedAt: started.UTC(), Latency: time.Since(started)}
 		a.fail(AttemptFailed, ErrorInternal, detail)
@@ -42,7 +42,7 @@ func (e *engine) send(ctx context.Context, l *Lease) (a Attempt) {
 		e.log.LogAttrs(ctx, slog.LevelError, "webhook: an endpoint cannot be used as it is stored", slog.String("endpoint", l.Endpoint.ID), slog.Any("error", err))
 		return broken("the webhook cannot be used as it was saved: " + err.Error())
 	}
-	return e.sender.send(ctx, l, to)
+	return e.sender.send(out, l, to)
 }
 
 // settle is rules.settle where the policy, which may be the user's, does not panic; if it does, the default one decides.

@@ -133,8 +133,10 @@ func (r *run) start(leases []Lease, asked time.Time) {
 
 // work makes attempts until Run is over. Workers are kept since the stack of a request, once grown, serves the next one too.
 func (r *run) work(j job) {
+	out := &line{parent: r.attempts, timeout: r.cfg.Timeout}
+	defer out.drop()
 	for {
-		next, ok := r.recorder.add(r.attempt(j))
+		next, ok := r.recorder.add(r.attempt(out, j))
 		if ok { // what was claimed for the slot that became free
 			j = next
 			continue
@@ -148,14 +150,14 @@ func (r *run) work(j job) {
 }
 
 // attempt sends, unless it is too late to, and settles.
-func (r *run) attempt(j job) settled {
+func (r *run) attempt(out *line, j job) settled {
 	r.mu.Lock()
 	closing := r.closing
 	r.mu.Unlock()
 	if closing || time.Since(j.asked) > leaseMargin/2 { // a lease that was long on its way could end while the request is under way
 		return settled{lease: j.Lease, Outcome: release(j.Lease, 0)}
 	}
-	return r.engine.attempt(r.attempts, j.Lease)
+	return r.engine.attempt(out, j.Lease)
 }
 
 // wake makes the claim loop look.

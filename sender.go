@@ -2,11 +2,9 @@ package webhook
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
@@ -17,8 +15,7 @@ import (
 // sender makes one attempt: it signs, posts, and reads the response within its bounds. It knows no store and never tries again.
 type sender struct {
 	transport   http.RoundTripper
-	timeout     time.Duration // of the whole exchange
-	maxResponse int           // bytes kept of a response's body, and of its header
+	maxResponse int // bytes kept of a response's body, and of its header
 }
 
 const userAgent = "Meshia-Webhook/" + Version
@@ -40,8 +37,8 @@ type signingKey struct {
 	signer *Signer
 }
 
-// send makes the attempt that l gives the right to. It returns when the exchange is over, has timed out, or ctx has ended.
-func (s *sender) send(ctx context.Context, l *Lease, to target) Attempt {
+// send makes the attempt that l gives the right to. It returns when the exchange is over, has timed out, or the line's parent has ended.
+func (s *sender) send(out *line, l *Lease, to target) Attempt {
 	now := time.Now()
 	a := Attempt{Number: l.Delivery.AttemptCount, StartedAt: now.UTC()}
 
@@ -56,20 +53,19 @@ func (s *sender) send(ctx context.Context, l *Lease, to target) Attempt {
 		Body: io.NopCloser(bytes.NewReader(body)),
 	}
 
-	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, errTimedOut)
-	defer cancel()
-	ex := &exchange{started: now}
+	out.open(now)
+	defer out.close()
 	// The round tripper, not a client around it: a client would follow redirects, and carry the signature to a host that nobody registered.
-	resp, err := s.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, ex.trace())))
+	resp, err := s.transport.RoundTrip(req.WithContext(out.ctx))
 	switch {
 	case err != nil:
-		a.fail(ex.classify(ctx, err))
+		a.fail(out.exchange.classify(out.ctx, err))
 		header = header.Clone() // the transport may be reading the request still
 	default:
 		a.read(resp, s.maxResponse)
 	}
 	a.Latency = time.Since(now)
-	a.Phases, a.RemoteAddr = ex.result()
+	a.Phases, a.RemoteAddr = out.exchange.result()
 	header.Del(HeaderSignature)
 	header.Del(HeaderStandardSignature)
 	a.RequestHeader = header
