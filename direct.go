@@ -79,7 +79,7 @@ func (d *Dispatcher) direct(
 	lease.LastSecret = lastSecret
 	s := settled{lease: lease, Outcome: release(lease, 0)}
 	if time.Since(asked) <= leaseMargin/2 { // as in run.attempt
-		out := &line{parent: ctx, timeout: d.cfg.Timeout}
+		out := newLine(ctx, d.cfg.Timeout)
 		s = d.attempt(out, lease)
 		out.drop()
 	}

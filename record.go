@@ -66,6 +66,7 @@ type recorder struct {
 	queue   []settled
 	spare   []settled // the batch before, to be filled again
 	writing bool
+	writes  bounded // for whoever is writing
 }
 
 // add records an outcome, or leaves it to whoever is recording. The job that it may return is the caller's to do.
@@ -95,10 +96,9 @@ func (c *recorder) add(s settled) (next job, ok bool) {
 
 // finish records a batch, frees its slots, and claims for them at once if more is waiting. Of what it gets it returns one job and hands the others to other workers.
 func (r *run) finish(batch []settled) (next job, ok bool) {
-	// Not the context of the attempts: what was cut off by the drain is recorded too.
-	ctx, cancel := context.WithTimeout(context.Background(), leaseMargin)
-	defer cancel()
-	r.record(ctx, batch)
+	r.recorder.writes.open()
+	r.record(r.recorder.writes.ctx, batch)
+	r.recorder.writes.close()
 
 	slow, again := 0, false
 	for i := range batch {

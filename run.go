@@ -60,6 +60,8 @@ func newRun(ctx context.Context, e *engine) *run {
 		free: e.cfg.Slots,
 	}
 	r.recorder.run = r
+	// Not the context of the attempts: what the drain cut off is recorded too.
+	r.recorder.writes = bounded{parent: context.Background(), limit: leaseMargin}
 	return r
 }
 
@@ -133,7 +135,7 @@ func (r *run) start(leases []Lease, asked time.Time) {
 
 // work makes attempts until Run is over. Workers are kept since the stack of a request, once grown, serves the next one too.
 func (r *run) work(j job) {
-	out := &line{parent: r.attempts, timeout: r.cfg.Timeout}
+	out := newLine(r.attempts, r.cfg.Timeout)
 	defer out.drop()
 	for {
 		next, ok := r.recorder.add(r.attempt(out, j))
@@ -256,4 +258,5 @@ func (r *run) drain() {
 	r.cut(errStopped)
 	close(r.over)
 	r.workers.Wait()
+	r.recorder.writes.drop()
 }

@@ -56,18 +56,18 @@ func (s *sender) send(out *line, l *Lease, to target) Attempt {
 	out.open(now)
 	defer out.close()
 	// The round tripper, not a client around it: a client would follow redirects, and carry the signature to a host that nobody registered.
-	resp, err := s.transport.RoundTrip(req.WithContext(out.ctx))
+	resp, err := s.transport.RoundTrip(req.WithContext(out.traced))
 	switch {
 	case err != nil:
-		a.fail(out.exchange.classify(out.ctx, err))
+		a.fail(out.exchange.classify(out.traced, err))
 		header = header.Clone() // the transport may be reading the request still
 	default:
 		a.read(resp, s.maxResponse)
 	}
 	a.Latency = time.Since(now)
 	a.Phases, a.RemoteAddr = out.exchange.result()
-	header.Del(HeaderSignature)
-	header.Del(HeaderStandardSignature)
+	delete(header, keySignature)
+	delete(header, keyStandardSignature)
 	a.RequestHeader = header
 	return a
 }
