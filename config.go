@@ -16,6 +16,7 @@ import (
 )
 
 // Config is what may be changed about a dispatcher. The zero value of each field is its default; nothing is unsafe by default.
+// Values out of range are refused with an error that names the range.
 type Config struct {
 	// Registry holds the event types that Emit accepts and that endpoints may subscribe to. Defaults to DefaultRegistry().
 	Registry *Registry
@@ -26,7 +27,8 @@ type Config struct {
 	// MaxAge is how long after it was enqueued a delivery that is still pending is given up. Defaults to 5 days.
 	MaxAge time.Duration
 
-	// Timeout bounds one attempt's whole exchange, from the look-up of the host to the end of the response. Defaults to 15 s. At most 10 min.
+	// Timeout bounds one attempt's whole exchange, from the look-up of the host to the end of the response. A 2xx whose body
+	// is cut off by it still counts as delivered. Defaults to 15 s. At most 10 min.
 	Timeout time.Duration
 	// Drain is how long Run waits for attempts in flight when its context ends, before it cuts them off. Defaults to 20 s.
 	Drain time.Duration

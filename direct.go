@@ -38,7 +38,7 @@ func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, e Event) (
 // Redeliver sends the event of an earlier delivery again, to the same endpoint, as a new delivery with attempts of its own. The event keeps its id, by which the receiver knows
 // it. It returns the new delivery after its first attempt; if that fails, it is retried by the same policy as any other. Errors: [ErrNotFound] where the delivery, its event or its endpoint is gone.
 func (d *Dispatcher) Redeliver(ctx context.Context, deliveryID string) (Delivery, error) {
-	old, err := d.Delivery(ctx, deliveryID)
+	old, err := read(d, "redeliver", func() (Delivery, error) { return d.store.Delivery(ctx, d.tenant, deliveryID) })
 	if err != nil {
 		return Delivery{}, err
 	}

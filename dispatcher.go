@@ -72,9 +72,13 @@ func (d *Dispatcher) allowed() error {
 	}
 }
 
-// Emit stores the events, all or none, for every endpoint that subscribes to them, and returns when they are stored: a nil error means that they will be delivered, or their failure will be seen in the log.
-// An event whose id is known, with equal type, session and data, is a no-op. Errors: those of the family [ErrInvalidEvent], [ErrConflict], [ErrStoreFull], [ErrTenantRequired], [ErrInvalidTenant], and the
-// store's own; with any of them nothing was stored, unless the store lost its connection while it committed: emit again with the same id then.
+// Emit stores the events, all or none, and returns when they are stored. Each endpoint that subscribes and is active or
+// paused then gets them, or their failure is in the log; for one that is pending or disabled they are counted in a [Gap].
+// An event whose id is known, with equal type, session and data, is a no-op.
+//
+// Errors: those of the family [ErrInvalidEvent], [ErrConflict], [ErrStoreFull], [ErrTenantRequired], [ErrInvalidTenant], and
+// the store's own. With any of them nothing was stored, unless the store lost its connection while it committed: emit
+// again with the same id then.
 func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 	if err := d.check(events); err != nil {
 		return fmt.Errorf("webhook: emit: %w", err)
@@ -160,7 +164,7 @@ func (d *Dispatcher) checkEvent(e *Event) error {
 		return e.err
 	}
 	if _, ok := d.cfg.Registry.Lookup(e.Type); !ok {
-		return fmt.Errorf("%w: %q", ErrUnknownEventType, e.Type)
+		return fmt.Errorf("%w: %q is not in Config.Registry", ErrUnknownEventType, e.Type)
 	}
 	if len(e.Body) > d.cfg.MaxEventBytes {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrEventTooLarge, len(e.Body), d.cfg.MaxEventBytes)
@@ -171,7 +175,7 @@ func (d *Dispatcher) checkEvent(e *Event) error {
 	// Put together by hand, or received from elsewhere: the fields must be what the body says.
 	read, err := ParseEvent(e.ID, e.Body)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalidEvent, err)
+		return fmt.Errorf("%w: its body is not an event", ErrInvalidEvent)
 	}
 	if read.Type != e.Type || read.SessionID != e.SessionID || !read.Time.Equal(e.Time) || len(e.Data()) == 0 {
 		return fmt.Errorf("%w: its fields and its body differ", ErrInvalidEvent)

@@ -13,7 +13,7 @@ import (
 
 // FieldError says what is wrong with one field of an endpoint. It is an [ErrInvalidEndpoint].
 type FieldError struct {
-	Field string // "url", "events", "secret", "description", "id"
+	Field string // "id", "url", "events", "description", "secret", "overlap"
 	err   error
 }
 

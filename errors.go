@@ -20,7 +20,7 @@ var (
 	ErrTenantRequired = errors.New("tenant required")
 	// ErrInvalidTenant says that a tenant's id is over 255 bytes or not valid UTF-8.
 	ErrInvalidTenant = errors.New("invalid tenant")
-	// ErrInvalidEndpoint is the parent of what an endpoint is refused for. All refused fields are joined in one error;
+	// ErrInvalidEndpoint is the parent of what an endpoint, or a change of it, is refused for. All refused fields are joined in one error;
 	// each of them is a *FieldError.
 	ErrInvalidEndpoint = errors.New("invalid endpoint")
 	// ErrInvalidSecret says that a secret cannot be used: empty, over 256 bytes, or a whsec_ that is not base64 of 24 to 64 bytes.

@@ -81,7 +81,7 @@ func (x *exchange) classify(ctx context.Context, err error) (AttemptResult, Erro
 	case cause == errStopped:
 		return AttemptInterrupted, ErrorStopped, "cut off when the sender was stopped"
 	case cause == errTimedOut:
-		return AttemptFailed, ErrorTimeout, "no complete response within the time allowed"
+		return AttemptFailed, ErrorTimeout, "no response within the time allowed"
 	case cause != nil:
 		return AttemptInterrupted, ErrorCancelled, "cancelled by whoever asked for it"
 	}

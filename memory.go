@@ -31,6 +31,7 @@ type MemoryConfig struct {
 //   - It serves the dispatchers of one process. There is no transaction of the caller's to take part in, so there is nothing to give to Dispatcher.EmitTo.
 //   - What was dropped under [MemoryConfig] is forgotten altogether: an event's id is new again, an old delivery is not found and cannot be redelivered, and
 //     the id of an endpoint deleted long ago may be used again.
+//   - Its room is shared: a backlog that one endpoint builds up can fill it, and Emit then fails with [ErrStoreFull] for all. Its bounds count, and do not weigh.
 //   - Of one endpoint's closed gaps the last 1000 are kept, for no longer than FinishedAge.
 //
 // All of it is under one lock, [Judge] calls included. It starts no goroutine.

@@ -40,7 +40,7 @@ func (e *engine) send(out *line, l *Lease) (a Attempt) {
 	to, err := e.keys.target(e.guard, l.Endpoint, started)
 	if err != nil {
 		e.log.LogAttrs(ctx, slog.LevelError, "webhook: an endpoint cannot be used as it is stored", slog.String("endpoint", l.Endpoint.ID), slog.Any("error", err))
-		return broken("the webhook cannot be used as it was saved: " + err.Error())
+		return broken("the endpoint cannot be used as it was saved: " + err.Error())
 	}
 	return e.sender.send(out, l, to)
 }
@@ -206,6 +206,6 @@ func (e *engine) tell(ctx context.Context, s *settled, applied bool) {
 		about(slog.LevelDebug, "webhook: released unsent")
 	}
 	if s.before.State != s.after.State {
-		about(slog.LevelInfo, "webhook: endpoint changed its state", slog.String("from", string(s.before.State)), slog.String("to", string(s.after.State)), slog.String("why", string(s.after.Reason)))
+		about(slog.LevelInfo, "webhook: endpoint changed its state", slog.String("from", string(s.before.State)), slog.String("to", string(s.after.State)), slog.String("reason", string(s.after.Reason)))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -77,10 +78,14 @@ func (t EventType[T]) Decode(e Event) (T, error) {
 // dataError says where data does not fit, and not what it is: a body belongs in no log.
 func dataError(err error) error {
 	var mistyped *json.UnmarshalTypeError
-	if errors.As(err, &mistyped) {
-		return fmt.Errorf("%w: field %q is not of type %v", ErrInvalidData, mistyped.Field, mistyped.Type)
+	if !errors.As(err, &mistyped) {
+		return fmt.Errorf("%w: not JSON, or not of this type", ErrInvalidData)
 	}
-	return ErrInvalidData
+	kind, _, _ := strings.Cut(mistyped.Value, " ") // a number's own digits follow
+	if mistyped.Field == "" {
+		return fmt.Errorf("%w: it must not be a JSON %s", ErrInvalidData, kind)
+	}
+	return fmt.Errorf("%w: field %q must not be a JSON %s", ErrInvalidData, mistyped.Field, kind)
 }
 
 func (t EventType[T]) fits(data json.RawMessage) error {

@@ -112,7 +112,7 @@ func StandardSchedule() Schedule {
 	return Schedule{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * h, 5 * h, 10 * h, 14 * h, 20 * h, 24 * h}
 }
 
-// RetryFunc is the policy of a function.
+// RetryFunc makes a [RetryPolicy] of a function.
 type RetryFunc func(n int, failed Attempt) (wait time.Duration, again bool)
 
 // Next implements [RetryPolicy].

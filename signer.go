@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"hash"
 	"strconv"
 	"strings"
@@ -54,7 +55,7 @@ type Signer struct {
 // NewSigner makes a signer. It returns [ErrInvalidSecret] for a secret that [Secret.Validate] refuses.
 func NewSigner(secret Secret) (*Signer, error) {
 	if err := secret.Validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("webhook: %w", err)
 	}
 	s := &Signer{plain: newHMACKey([]byte(secret.Reveal()))}
 	s.standard = s.plain

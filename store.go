@@ -197,8 +197,9 @@ type DeliveryFilter struct {
 	State      DeliveryState
 	Since      time.Time // created at or after
 	Until      time.Time // created before
-	Limit      int       // at most this many on a page: 1 to MaxPage; 0 and more than MaxPage count as MaxPage
-	Cursor     string    // DeliveryPage.NextCursor of the page before; empty for the first
+	// Limit is how many deliveries a page may hold. Through a Dispatcher 0 is 50, and more than MaxPage is MaxPage; in a store both are MaxPage.
+	Limit  int
+	Cursor string // DeliveryPage.NextCursor of the page before; empty for the first
 }
 
 // MaxPage is the most that a page of deliveries may hold.

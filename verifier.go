@@ -18,7 +18,7 @@ import (
 // Receivers of many requests use a [Verifier].
 func Verify(body []byte, signature, secret string) error {
 	if secret == "" {
-		return fmt.Errorf("%w: it is empty", ErrInvalidSecret)
+		return fmt.Errorf("webhook: %w: it is empty", ErrInvalidSecret)
 	}
 	if signature == "" {
 		return fmt.Errorf("%w: %s", ErrMissingHeader, HeaderSignature)

@@ -130,8 +130,11 @@ func TestRefusalsTellTheCallerNothingAndTheLogTheReason(t *testing.T) {
 			require.ErrorIs(t, log.errors[0], c.reason, c.name)
 		}
 		level := slog.LevelWarn
-		if c.status == 500 {
+		switch c.status {
+		case http.StatusInternalServerError:
 			level = slog.LevelError
+		case http.StatusMethodNotAllowed:
+			level = slog.LevelInfo
 		}
 		require.Equal(t, []slog.Level{level}, log.levels, c.name)
 		for _, private := range []string{typedSecret, "in-the-url", "sess_abc123", "exp_def456"} {

@@ -173,7 +173,8 @@ func answer(w http.ResponseWriter, r *http.Request, logger *slog.Logger, e Event
 	}
 	level := slog.LevelWarn
 	switch status {
-	case http.StatusMethodNotAllowed:
+	case http.StatusMethodNotAllowed: // anybody who looks in
+		level = slog.LevelInfo
 		w.Header().Set("Allow", http.MethodPost)
 	case http.StatusServiceUnavailable:
 		level = slog.LevelInfo

@@ -97,8 +97,8 @@ func (s EndpointState) Queues() bool { return s == EndpointActive || s == Endpoi
 type StateReason string
 
 const (
-	ReasonByUser StateReason = "by_user"  // SetEnabled(false)
-	ReasonGone   StateReason = "410_gone" // it answered 410 Gone
+	ReasonByUser StateReason = "by_user" // SetEnabled(false)
+	ReasonGone   StateReason = "gone"    // it answered 410 Gone
 )
 
 // Health is an endpoint's state and what decides how it is served. It is changed by a [Judge] only.
@@ -221,7 +221,7 @@ type Attempt struct {
 	SecretID string
 }
 
-// Phases says where an attempt's time went (see net/http/httptrace). A phase that did not happen is 0: none but FirstByte do on a connection that was kept.
+// Phases says where an attempt's time went (see net/http/httptrace). A phase that did not happen is 0; on a kept connection only FirstByte happens.
 type Phases struct {
 	DNS       time.Duration // looking up the host
 	Connect   time.Duration // the TCP handshake
@@ -245,7 +245,7 @@ type ErrorClass string
 const (
 	ErrorStatus    ErrorClass = "status"    // a response that is neither 2xx nor a redirect
 	ErrorRedirect  ErrorClass = "redirect"  // a 3xx; redirects are never followed
-	ErrorTimeout   ErrorClass = "timeout"   // the whole exchange took longer than allowed
+	ErrorTimeout   ErrorClass = "timeout"   // no response began within Config.Timeout
 	ErrorDNS       ErrorClass = "dns"       // the host has no address, or the look-up failed
 	ErrorBlocked   ErrorClass = "blocked"   // the address is not one that requests may go to
 	ErrorRefused   ErrorClass = "refused"   // the host refused the connection
@@ -298,7 +298,7 @@ type Outcome struct {
 	EndpointID string
 	Token      string
 	Kind       OutcomeKind
-	// Attempt is the row to log. Its Number is the lease's. A released lease has none.
+	// Attempt is the row to log. Its Number is the lease's. A released lease has none. The store may keep it: it is not modified any more.
 	Attempt Attempt
 	// Wait is how long until the delivery falls due again, from the store's now, where Kind leaves it pending.
 	Wait time.Duration

@@ -73,7 +73,7 @@ func requireStory(t *testing.T, output string) {
 		"the endpoint is active\n",
 		"received   experiment.completed: exp_def456 reached an accuracy of 0.921\n",
 		"received   plan.needs_input: The loss diverged at 3e-4. Try 1e-4, or drop this branch?\n",
-		"9 deliveries, 10 attempts, 0 undelivered.\n",
+		"9 deliveries, the ping included, 10 attempts, 0 undelivered.\n",
 	} {
 		require.Contains(t, output, line)
 	}

@@ -45,7 +45,7 @@ func printLog(out io.Writer, deliveries []webhook.Delivery) error {
 	for _, row := range rows {
 		fmt.Fprintf(out, format, row...)
 	}
-	fmt.Fprintf(out, "\n%d deliveries, %d attempts, %d undelivered.\n", len(deliveries), len(rows)-1, undelivered)
+	fmt.Fprintf(out, "\n%d deliveries, the ping included, %d attempts, %d undelivered.\n", len(deliveries), len(rows)-1, undelivered)
 	if undelivered > 0 {
 		return fmt.Errorf("%d of %d deliveries failed", undelivered, len(deliveries))
 	}

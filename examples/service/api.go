@@ -36,7 +36,7 @@ func newAPI(d *webhook.Dispatcher, types *webhook.Registry, log *slog.Logger) ht
 		mux.Handle(method+" "+path, a.answering(h))
 		mux.Handle(path, a.answering(func(w http.ResponseWriter, _ *http.Request) (int, any, error) {
 			w.Header().Set("Allow", method)
-			return 0, nil, &refusal{http.StatusMethodNotAllowed, "the method is " + method}
+			return 0, nil, &refusal{http.StatusMethodNotAllowed, "use " + method}
 		}))
 	}
 	route(http.MethodPost, "/webhooks", a.addWebhook)

@@ -2,7 +2,8 @@
 //
 //	go run ./examples/service -allow-insecure-targets
 //
-// Its HTTP interface is described at the handlers: [api.addWebhook], [api.emit], [api.deliveries]. It asks nobody who they are: it belongs on a loopback address, or behind something that does.
+// It answers POST /webhooks, POST /emit, GET /deliveries and GET /healthz; the handlers describe them, and examples/README.md has requests to try.
+// It asks nobody who they are: keep it on a loopback address, or behind something that does.
 package main
 
 import (

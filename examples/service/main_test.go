@@ -95,7 +95,7 @@ func TestOtherPathsAndMethods(t *testing.T) {
 	require.Equal(t, "no such path", r.refused(http.StatusNotFound, http.MethodGet, "/", ""))
 	r.refused(http.StatusNotFound, http.MethodPost, "/emit/", "")
 	for path, allowed := range map[string]string{"/webhooks": "POST", "/emit": "POST", "/deliveries": "GET", "/healthz": "GET"} {
-		require.Equal(t, "the method is "+allowed, r.refused(http.StatusMethodNotAllowed, http.MethodDelete, path, ""))
+		require.Equal(t, "use "+allowed, r.refused(http.StatusMethodNotAllowed, http.MethodDelete, path, ""))
 		w := httptest.NewRecorder()
 		r.api.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPut, path, nil))
 		require.Equal(t, allowed, w.Header().Get("Allow"))

@@ -20,7 +20,7 @@ const maxWebhookBytes = 64 << 10
 //
 //	201 {"id": "we_...", "state": "active", "secret": "whsec_..." or null, "ping": {"status": 204 or null, "latency_ms": 12, "error": null or "timeout: ..."}}
 //
-// A webhook whose ping was not answered with 2xx is saved as pending: events are not queued for it.
+// A webhook whose ping was not answered with 2xx is saved as pending: events are not queued for it. Add it again once its receiver answers.
 func (a *api) addWebhook(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	body, err := readBody(w, r, maxWebhookBytes)
 	if err != nil {

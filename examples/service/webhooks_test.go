@@ -57,7 +57,7 @@ func TestAddWebhookThatDoesNotAnswer(t *testing.T) {
 		silent := r.addAll()
 		require.Equal(t, "pending", silent.State)
 		require.Nil(t, silent.Ping.Status)
-		require.Equal(t, "timeout: no complete response within the time allowed", *silent.Ping.Error)
+		require.Equal(t, "timeout: no response within the time allowed", *silent.Ping.Error)
 		require.Equal(t, 15_000, silent.Ping.LatencyMS)
 
 		r.emit(stoppedEvent("evt_1"))

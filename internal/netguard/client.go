@@ -103,7 +103,7 @@ func newTransport(dialer *net.Dialer, c TransportConfig) (*http.Transport, error
 	if c.EgressProxy != nil {
 		proxy := *c.EgressProxy
 		if !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, proxy.Scheme) || proxy.Hostname() == "" {
-			return nil, errors.New("netguard: EgressProxy must be an absolute URL with scheme http, https, socks5 or socks5h and a host")
+			return nil, errors.New("EgressProxy must be an absolute URL with scheme http, https, socks5 or socks5h and a host")
 		}
 		// ProxyURL holds for every request, so that this dialer never meets a target.
 		tr.Proxy = http.ProxyURL(&proxy)

@@ -87,19 +87,19 @@ func New(cfg *Config) (*Guard, error) {
 	}
 	var errs []error
 	if runtime.GOOS == "plan9" {
-		errs = append(errs, errors.New("netguard: package net does not call ControlContext on Plan 9, so no dial can be judged there"))
+		errs = append(errs, errors.New("package net does not call ControlContext on Plan 9, so no dial can be judged there"))
 	}
 	errs = append(errs, checkPrefixes("AllowPrefixes", g.allow), checkPrefixes("DenyPrefixes", g.deny), checkPrefixes("NAT64Prefixes", g.nat64))
 	for _, p := range g.nat64 {
 		if p.IsValid() && (p.Addr().Is4() || !nat64Lengths[p.Bits()]) {
-			errs = append(errs, fmt.Errorf("netguard: NAT64Prefixes: %s must be an IPv6 prefix of length 32, 40, 48, 56, 64 or 96 (RFC 6052)", p))
+			errs = append(errs, fmt.Errorf("NAT64Prefixes: %s must be an IPv6 prefix of length 32, 40, 48, 56, 64 or 96 (RFC 6052)", p))
 		}
 	}
 	if slices.Contains(g.ports, 0) {
-		errs = append(errs, errors.New("netguard: Ports: 0 is not a port"))
+		errs = append(errs, errors.New("Ports: 0 is not a port"))
 	}
 	if g.anyPort && len(g.ports) > 0 {
-		errs = append(errs, errors.New("netguard: Ports and AllowAnyPort contradict each other: set one"))
+		errs = append(errs, errors.New("Ports and AllowAnyPort contradict each other: set one"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -127,11 +127,11 @@ func checkPrefixes(field string, prefixes []netip.Prefix) error {
 	for i, p := range prefixes {
 		switch {
 		case !p.IsValid():
-			errs = append(errs, fmt.Errorf("netguard: %s[%d] is not a valid prefix", field, i))
+			errs = append(errs, fmt.Errorf("%s[%d] is not a valid prefix", field, i))
 		case p.Addr().Is4In6():
-			errs = append(errs, fmt.Errorf("netguard: %s: %s is IPv4-mapped and would never match: write it as an IPv4 prefix", field, p))
+			errs = append(errs, fmt.Errorf("%s: %s is IPv4-mapped and would never match: write it as an IPv4 prefix", field, p))
 		case p != p.Masked():
-			errs = append(errs, fmt.Errorf("netguard: %s: %s has host bits set: write %s, or a longer prefix", field, p, p.Masked()))
+			errs = append(errs, fmt.Errorf("%s: %s has host bits set: write %s, or a longer prefix", field, p, p.Masked()))
 		}
 	}
 	return errors.Join(errs...)
