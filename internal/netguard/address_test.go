@@ -110,6 +110,7 @@ func TestOperatorPrefixesTakePrecedence(t *testing.T) {
 		"192.168.0.1": false, "127.0.0.1": false, "2002:a00:1::1": true, "2002:b00:1::1": false,
 		"2400:cb00::5efe:a00:1": true, "2400:cb00::5efe:a01:1": false, "2400:cb00::200:5efe:7f00:1": false,
 		"2400:cb00::201:5efe:7f00:1": true, "2400:cb00::400:5efe:7f00:1": true, "2400:cb00::5eff:7f00:1": true, // no ISATAP
+		"2400:cb00::5dfe:7f00:1": true,
 	} {
 		require.Equal(t, ok, dial(g, netip.MustParseAddr(text)) == nil, text)
 	}
@@ -146,6 +147,9 @@ func TestNAT64IsJudgedByTheEmbeddedAddress(t *testing.T) {
 			require.True(t, blocked(dial(wide, private)), "allowing the outside does not allow the inside")
 		})
 	}
+
+	apart := newGuard(t, &netguard.Config{NAT64Prefixes: prefixes("2a0e:db8::/32", "64:ff9b::/96")})
+	require.NoError(t, dial(apart, netip.MustParseAddr("64:ff9b::808:808")), "a prefix that does not hold the address reads nothing in it")
 
 	overlap := newGuard(t, &netguard.Config{NAT64Prefixes: prefixes("2a0e:db8::/32", "2a0e:db8:808:808::/96")})
 	require.True(t, blocked(dial(overlap, netip.MustParseAddr("2a0e:db8:808:808::a00:1"))), "each reading must be allowed")
@@ -190,6 +194,7 @@ func TestBlockedErrorTellsTheOperatorAloneWhatItWas(t *testing.T) {
 	for address, rule := range map[string]string{
 		"10.0.0.1:443": "10.0.0.0/8 private use (RFC 1918)", "169.254.169.254:443": "cloud platform metadata",
 		"93.184.215.14:443": "in DenyPrefixes", "8.8.8.8:22": "port is not allowed",
+		"example.com:443": "address cannot be read",
 	} {
 		err := g.Control(t.Context(), "tcp4", address, nil)
 		require.EqualError(t, err, "destination address is not allowed", "one text for all of them")
@@ -205,7 +210,7 @@ func TestNewNamesEveryMistake(t *testing.T) {
 	_, err := netguard.New(&netguard.Config{
 		AllowPrefixes: append(prefixes("10.1.2.3/8", "::ffff:10.0.0.0/104"), netip.Prefix{}),
 		DenyPrefixes:  prefixes("192.168.1.0/16"),
-		NAT64Prefixes: prefixes("10.0.0.0/32", "64:ff9b::/95"),
+		NAT64Prefixes: append(prefixes("10.0.0.0/32", "64:ff9b::/95"), netip.Prefix{}),
 		Ports:         []uint16{443, 0},
 		AllowAnyPort:  true,
 	})
@@ -213,11 +218,12 @@ func TestNewNamesEveryMistake(t *testing.T) {
 		"AllowPrefixes: 10.1.2.3/8 has host bits set: write 10.0.0.0/8", "AllowPrefixes: ::ffff:10.0.0.0/104 is IPv4-mapped",
 		"AllowPrefixes[2] is not a valid prefix", "DenyPrefixes: 192.168.1.0/16 has host bits set",
 		"NAT64Prefixes: 10.0.0.0/32 must be an IPv6 prefix", "NAT64Prefixes: 64:ff9b::/95 must be",
+		"NAT64Prefixes[2] is not a valid prefix",
 		"0 is not a port", "Ports and AllowAnyPort contradict",
 	} {
 		require.ErrorContains(t, err, complaint)
 	}
-	require.Equal(t, 7, strings.Count(err.Error(), "\n"), "eight complaints")
+	require.Equal(t, 8, strings.Count(err.Error(), "\n"), "nine complaints")
 }
 
 func TestNewCopiesItsConfig(t *testing.T) {
