@@ -70,6 +70,7 @@ func TestSecretNeverShowsItsText(t *testing.T) {
 	require.Equal(t, typedSecret, secret.Reveal())
 	require.Equal(t, `"whsec_***"`, fmt.Sprintf("%q", secret))
 	require.Equal(t, `"whsec_***"`, fmt.Sprintf("%#v", secret))
+	require.Equal(t, "whsec_***", fmt.Sprintf("%#s", secret))
 }
 
 func TestNoSecretShowsAsNothing(t *testing.T) {

@@ -70,6 +70,8 @@ func TestMismatchHints(t *testing.T) {
 		"cut":             string(e.Body[:len(e.Body)-2]),
 		"no data":         `{"event":"experiment.completed","timestamp":"2026-04-11T14:32:00Z","session_id":""}`,
 		"bad name":        strings.Replace(string(e.Body), "experiment.completed", "Experiment", 1),
+		"cut at the time": `{"event":"experiment.completed","timestamp":"2026-04-11T14:32:00Z`,
+		"no beginning":    strings.TrimPrefix(string(e.Body), `{"event":"`),
 		"cut early":       `{"event":"experiment.completed","timestamp":"2026`,
 	} {
 		require.ErrorIs(t, v.Verify(wrong, []byte(body)), webhook.ErrBodyReencoded, name)
@@ -85,6 +87,8 @@ func TestMismatchHints(t *testing.T) {
 	err = spaced.Verify(signedHeader(t, typedSecret, "evt_1", e.Body), e.Body)
 	require.ErrorIs(t, err, webhook.ErrSignatureMismatch)
 	require.ErrorContains(t, err, "white space")
+	spaced = mustVerifier(t, nil, typedSecret+"\n", typedSecret) // whichever of them it is
+	require.ErrorContains(t, spaced.Verify(wrong, e.Body), "white space")
 
 	require.ErrorContains(t, v.Verify(wrong, nil), "empty")
 
@@ -124,6 +128,7 @@ func TestHeaderBounds(t *testing.T) {
 	require.NoError(t, v.Verify(header, body))
 	header.Set(webhook.HeaderStandardSignature, strings.Repeat("x ", 16)+good)
 	require.ErrorIs(t, v.Verify(header, body), webhook.ErrMalformedHeader)
+	require.ErrorContains(t, v.Verify(header, body), "more than 16 signatures")
 	header.Set(webhook.HeaderStandardSignature, good+strings.Repeat(" ", 4096-len(good)))
 	require.NoError(t, v.Verify(header, body))
 	header.Set(webhook.HeaderStandardSignature, good+strings.Repeat(" ", 4097-len(good)))
@@ -132,6 +137,7 @@ func TestHeaderBounds(t *testing.T) {
 	for n, want := range map[int]error{128: nil, 129: webhook.ErrMalformedHeader} {
 		require.ErrorIs(t, v.Verify(signedHeader(t, whsecSecret, strings.Repeat("x", n), body), body), want)
 	}
+	require.NoError(t, v.Verify(signedHeader(t, whsecSecret, "!~", body), body))
 	for _, id := range []string{"a.b", "a b", "a\tb", "ä", "\x7f"} {
 		require.ErrorIs(t, v.Verify(signedHeader(t, whsecSecret, id, body), body), webhook.ErrMalformedHeader, id)
 	}
