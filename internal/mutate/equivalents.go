@@ -19,6 +19,10 @@ var equivalents = []Equivalent{
 		"the verifier's own header is missing, or nobody would ask: it is not found a second time either",
 	},
 	{
+		"verify_reason.go", "isAsSent", "if !ok || !nameForm.Match(name) || len(rest) <= len(timestamp) {",
+		"with nothing behind the timestamp the session is not found either",
+	},
+	{
 		"verify_reason.go", "isForeignID", "if (false && (len(id) == 0)) || len(id) > maxForeignID {",
 		"single returns no empty value without an error, and with one the id is dropped as well",
 	},
@@ -49,6 +53,10 @@ var equivalents = []Equivalent{
 	{
 		"internal/netguard/address.go", "Guard.judge", "if false && (!addr.IsValid()) {",
 		"the zero address is in no prefix and outside of 2000::/3, so it is refused under another rule's name; the check does not rely on that",
+	},
+	{
+		"internal/netguard/url.go", "Guard.checkHost", "if false && (err != nil) {",
+		"url.Parse lets nothing but an IPv6 address into brackets; before Go 1.25.2 it did",
 	},
 	{
 		"internal/netguard/url.go", "asciiHost", "if false && (err != nil) {",
