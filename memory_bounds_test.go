@@ -54,6 +54,10 @@ func TestMemoryStoreDropsWhatIsOverItsAge(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		m.emit(1)
 		require.Zero(m, m.Sizes()["finished"])
+		m.finish(webhook.OutcomeDelivered, m.claim(2)...)
+		time.Sleep(time.Hour + 1)
+		require.Empty(m, m.claim(1))
+		require.Equal(m, map[string]int{"tenants": 1, "endpoints": 1, "types": 1}, m.Sizes(), "the endpoint stays when all that was sent to it is gone")
 	})
 }
 

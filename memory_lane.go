@@ -64,10 +64,10 @@ func (l *memLane) due() (at time.Duration, ok bool) {
 func (ep *memEndpoint) room() bool { return ep.lane.leases < max(1, ep.Health.Window) }
 
 // eligible is when the endpoint can be served next: it has something due, was last served before, and its pause is over. ok is false while it cannot be said: there is
-// nothing to send, its state forbids it, or its window is full. A full window ends with a lease, and that calls place.
+// nothing to send (and never is once it is deleted), its state forbids it, or its window is full. A full window ends with a lease, and that calls place.
 func (ep *memEndpoint) eligible() (at time.Duration, ok bool) {
 	due, ok := ep.lane.due()
-	if !ok || ep.deleted || !ep.room() {
+	if !ok || !ep.room() {
 		return 0, false
 	}
 	switch ep.Health.State {
@@ -84,7 +84,7 @@ func (s *MemoryStore) place(ep *memEndpoint) {
 	l := &ep.lane
 	var heap *memHeap[memEndpoint]
 	at, ok := ep.eligible()
-	if _, waits := l.due(); l.full != (waits && !ok && !ep.deleted && ep.Health.State.Queues()) {
+	if _, waits := l.due(); l.full != (waits && !ok && ep.Health.State.Queues()) {
 		l.full = !l.full
 		if l.full {
 			s.full++

@@ -99,6 +99,35 @@ func TestMemoryStoreHandsOver(t *testing.T) {
 	})
 }
 
+func TestMemoryStoreHandsOverPastARetryThatIsNotDue(t *testing.T) {
+	inMemory(t, nil, func(m *memory) {
+		m.add("e", webhook.Health{})
+		m.emit(1)
+		m.finish(webhook.OutcomeRetry, m.claim(1)...)
+		result, err := m.Enqueue(m.Context(), webhook.EnqueueRequest{
+			Tenant: "t", Events: []webhook.Event{{ID: "new", Type: "a"}}, HandOver: &webhook.HandOver{Owner: "o", Term: time.Minute, Max: 1},
+		})
+		require.NoError(m, err)
+		require.Len(m, result.Leases, 1)
+		require.False(m, result.Queued)
+	})
+}
+
+func TestMemoryStoreIsNotBlockedByWhatIsSwitchedOff(t *testing.T) {
+	inMemory(t, nil, func(m *memory) {
+		e := m.add("e", webhook.Health{})
+		m.emit(1)
+		_, err := m.JudgeEndpoint(m.Context(), "t", e.ID, func(h webhook.Health, _ time.Time) webhook.Health {
+			h.State = webhook.EndpointDisabled
+			return h
+		})
+		require.NoError(m, err)
+		c, err := m.Claim(m.Context(), webhook.ClaimRequest{Owner: "o", Term: time.Minute, Max: 1, MaxSlow: 1})
+		require.NoError(m, err)
+		require.Equal(m, webhook.Claimed{Next: -1}, c)
+	})
+}
+
 func TestMemoryStoreLetsAnOldBacklogExpireInParts(t *testing.T) {
 	inMemory(t, nil, func(m *memory) {
 		m.add("e", webhook.Health{})
@@ -134,6 +163,10 @@ func TestMemoryStoreSaysWhenToComeBack(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Equal(m, time.Minute, next(time.Hour, 1), "its second lease runs out")
 		require.Equal(m, time.Minute, next(math.MinInt64, 0), "a negative MaxAge is none")
+		m.emit(2)
+		c, err := m.Claim(m.Context(), webhook.ClaimRequest{Owner: "o", Term: time.Minute, Max: 1, MaxSlow: 2})
+		require.NoError(m, err)
+		require.Zero(m, c.Next, "another slow one is due, and there is room for it")
 	})
 }
 

@@ -87,7 +87,7 @@ var gapCases = []kase{
 		},
 	},
 	{
-		name:    "another reason",
+		name:    "another reason, another state",
 		promise: promiseGap,
 		f: func(c *check) {
 			e := c.endpoint("t", state(webhook.EndpointDisabled), func(e *webhook.Endpoint) { e.Health.Reason = webhook.ReasonByUser })
@@ -101,6 +101,13 @@ var gapCases = []kase{
 			equal(c, "gaps", len(gaps), 2)
 			c.gap(gaps[0], e, webhook.GapDisabled, 3)
 			c.gap(gaps[1], e, webhook.GapDisabled, 1)
+
+			c.turn(e, webhook.EndpointPending) // for the same reason
+			c.emit("t", 2)
+			gaps = c.gaps(e)
+			equal(c, "gaps", len(gaps), 3)
+			c.gap(gaps[0], e, webhook.GapPending, 2)
+			c.want(!gaps[1].To.IsZero(), "the gap of the state before is open")
 		},
 	},
 	{
