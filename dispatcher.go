@@ -169,9 +169,10 @@ func (d *Dispatcher) checkEvent(e *Event) error {
 	if len(e.Body) > d.cfg.MaxEventBytes {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrEventTooLarge, len(e.Body), d.cfg.MaxEventBytes)
 	}
-	if e.dataAt > 0 {
+	if e.dataAt > 0 && e.dataAt < len(e.Body) && isID(e.ID) {
 		return nil // its form was checked when it was made
 	}
+	e.dataAt = 0
 	// Put together by hand, or received from elsewhere: the fields must be what the body says.
 	read, err := ParseEvent(e.ID, e.Body)
 	if err != nil {

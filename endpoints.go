@@ -104,7 +104,7 @@ func (d *Dispatcher) UpdateEndpoint(ctx context.Context, e Endpoint) (Endpoint, 
 	if moved {
 		judge = func(h Health, now time.Time) Health {
 			byUser := h.State == EndpointDisabled && h.Reason == ReasonByUser
-			fresh := Health{State: h.State, Reason: h.Reason, Since: h.Since, Window: 1, LastSuccess: h.LastSuccess}
+			fresh := Health{State: h.State, Reason: h.Reason, Since: h.Since, Window: 1, LastSuccess: h.LastSuccess, Generation: h.Generation + 1}
 			if !byUser { // what its owner switched off stays off
 				fresh = enter(fresh, EndpointPending, "", now)
 			}

@@ -18,6 +18,7 @@ type endpointKey struct{ tenant, id string }
 
 type keys struct {
 	version int64
+	created time.Time // an id may be used again, with versions from 1
 	url     *url.URL
 	secrets []timedKey
 }
@@ -37,7 +38,7 @@ func (k *keyring) target(guard *netguard.Guard, e *Endpoint, now time.Time) (tar
 	entry := k.entries[key]
 	k.mu.Unlock()
 
-	if entry == nil || entry.version != e.Version {
+	if entry == nil || entry.version != e.Version || !entry.created.Equal(e.CreatedAt) {
 		made, err := newKeys(guard, e)
 		if err != nil {
 			return target{}, err
@@ -47,7 +48,7 @@ func (k *keyring) target(guard *netguard.Guard, e *Endpoint, now time.Time) (tar
 		if k.entries == nil {
 			k.entries = make(map[endpointKey]*keys)
 		}
-		if len(k.entries) >= keyringSize {
+		if _, there := k.entries[key]; !there && len(k.entries) >= keyringSize {
 			for old := range k.entries { // any will do: it is made again when it is needed
 				delete(k.entries, old)
 				break
@@ -71,7 +72,7 @@ func newKeys(guard *netguard.Guard, e *Endpoint) (*keys, error) {
 	if err != nil {
 		return nil, field("url", err)
 	}
-	made := &keys{version: e.Version, url: u}
+	made := &keys{version: e.Version, created: e.CreatedAt, url: u}
 	for _, stored := range e.Secrets {
 		signer, err := NewSigner(unseal(stored))
 		if err != nil {

@@ -53,6 +53,7 @@ func (s *sender) send(out *line, l *Lease, to target) Attempt {
 		Body: io.NopCloser(bytes.NewReader(body)),
 	}
 
+	a.RequestHeader = withoutSignatures(header)
 	out.open(now)
 	defer out.close()
 	// The round tripper, not a client around it: a client would follow redirects, and carry the signature to a host that nobody registered.
@@ -60,16 +61,24 @@ func (s *sender) send(out *line, l *Lease, to target) Attempt {
 	switch {
 	case err != nil:
 		a.fail(out.exchange.classify(out.traced, err))
-		header = header.Clone() // the transport may be reading the request still
 	default:
 		a.read(resp, s.maxResponse)
 	}
 	a.Latency = time.Since(now)
 	a.Phases, a.RemoteAddr = out.exchange.result()
-	delete(header, keySignature)
-	delete(header, keyStandardSignature)
-	a.RequestHeader = header
 	return a
+}
+
+// withoutSignatures is a request's header as it is logged: a stored signature could be replayed. It is a map of its own, since the transport may read the request's
+// after it has returned: a peer can answer before the request is written.
+func withoutSignatures(h http.Header) http.Header {
+	kept := make(http.Header, len(h))
+	for name, values := range h {
+		if name != keySignature && name != keyStandardSignature {
+			kept[name] = values
+		}
+	}
+	return kept
 }
 
 // requestHeader is everything that goes over the wire beside the body, and the id of the secret that signed X-Meshia-Signature.
@@ -169,12 +178,15 @@ func cutRune(b []byte) []byte {
 	return b
 }
 
+// fieldCost is what a field of a header takes in memory beside its bytes, about. Without it thousands of empty ones would fit into a limit.
+const fieldCost = 64
+
 // clipHeader keeps the fields of h that fit into limit bytes, in no particular order where they do not all fit.
 func clipHeader(h http.Header, limit int) http.Header {
 	size := 0
 	for name, values := range h {
 		for _, v := range values {
-			size += len(name) + len(v)
+			size += fieldCost + len(name) + len(v)
 		}
 	}
 	if size <= limit {
@@ -183,7 +195,7 @@ func clipHeader(h http.Header, limit int) http.Header {
 	kept := make(http.Header, len(h))
 	for name, values := range h {
 		for _, v := range values {
-			if limit -= len(name) + len(v); limit < 0 {
+			if limit -= fieldCost + len(name) + len(v); limit < 0 {
 				return kept
 			}
 			kept[name] = append(kept[name], strings.Clone(v)) // a clone: v holds the whole header in memory

@@ -41,7 +41,7 @@ func (r rules) settle(l *Lease, a Attempt) Outcome {
 			o.Reason = FailExhausted
 		}
 	}
-	o.Judge = r.judge(l.Delivery.Kind, a)
+	o.Judge = r.judge(l.Delivery.Kind, a, l.Endpoint.Health.Generation)
 	return o
 }
 
@@ -82,14 +82,19 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// judge says what an attempt tells of its endpoint.
-func (r rules) judge(kind DeliveryKind, a Attempt) Judge {
+// judge says what an attempt tells of its endpoint, as long as that has the URL that the attempt went to.
+func (r rules) judge(kind DeliveryKind, a Attempt, generation int64) Judge {
 	return func(h Health, now time.Time) Health {
+		if h.Generation != generation {
+			return h
+		}
 		if a.Result == AttemptDelivered {
 			h.Failures, h.FailingSince, h.LastSuccess = 0, time.Time{}, now
 			h.AcceptedSecret = a.SecretID
 			h.Slow = a.Latency >= slowAfter
-			h.Window = min(2*max(h.Window, 1), r.maxInFlight)
+			if !h.Slow { // one that holds its slots for long gets no more of them
+				h.Window = min(2*max(h.Window, 1), r.maxInFlight)
+			}
 			if kind == KindPing {
 				h.Verified = true
 				if h.State == EndpointPending {

@@ -128,7 +128,7 @@ func TestWhatAnAttemptTellsOfItsEndpoint(t *testing.T) {
 		},
 		"a late success is slow": {
 			webhook.KindEvent, active(nil), took(answered(200), time.Second),
-			active(func(h *webhook.Health) { h.Window, h.LastSuccess, h.Slow = 4, now, true }),
+			active(func(h *webhook.Health) { h.LastSuccess, h.Slow = now, true }),
 		},
 		"a success shows which secret the receiver knows": {
 			webhook.KindEvent, active(nil), signedBy(answered(200), "sec_2"),
@@ -163,6 +163,12 @@ func TestWhatAnAttemptTellsOfItsEndpoint(t *testing.T) {
 			webhook.Health{State: webhook.EndpointDisabled, Reason: webhook.ReasonByUser, Since: before, Window: 1},
 			answered(200),
 			webhook.Health{State: webhook.EndpointDisabled, Reason: webhook.ReasonByUser, Since: before, Verified: true, Window: 2, LastSuccess: now},
+		},
+		"an attempt at an old URL tells nothing of the new one": {
+			webhook.KindPing,
+			webhook.Health{State: webhook.EndpointPending, Since: before, Window: 1, Generation: 1},
+			answered(200),
+			webhook.Health{State: webhook.EndpointPending, Since: before, Window: 1, Generation: 1},
 		},
 		"410 disables": {
 			webhook.KindEvent, active(nil), answered(410),

@@ -108,6 +108,8 @@ type Health struct {
 	Since  time.Time   // when State was entered
 	// Verified is set once a ping to its URL was answered with 2xx, or by adding it without a ping. A new URL clears it.
 	Verified bool
+	// Generation counts its URLs: what comes of an attempt at an old one says nothing about the new one.
+	Generation int64
 
 	// Window is how many deliveries may be in flight to the endpoint at once, over all processes. 0 counts as 1.
 	Window int

@@ -35,12 +35,10 @@ type TransportConfig struct {
 	Resolver *net.Resolver
 }
 
-// Transport makes an HTTP transport whose every connection is judged by g when it is dialled, with HTTP/1.1
-// and HTTP/2. Reusing a connection is as safe as dialling it was: the pool keeps connections by host and
+// Transport makes an HTTP/1.1 transport whose every connection is judged by g when it is dialled. Reusing a connection is as safe as dialling it was: the pool keeps connections by host and
 // port, and each of them was judged.
 //
-// Limits: 5 s to connect and 5 s for the TLS handshake (TLS 1.2 at least), 64 KiB of response headers, 64 KiB
-// received ahead of the reader on an HTTP/2 stream, 30 s idle, 512 idle connections, 128 to one host. There is
+// Limits: 5 s to connect and 5 s for the TLS handshake (TLS 1.2 at least), 64 KiB of response headers, 30 s idle, 512 idle connections, 128 to one host. There is
 // no limit to the connections of one host, as callers bound that better than a queue here would, and no
 // limit to the exchange as a whole: give each request a context with a deadline, read its body under that
 // context and up to a limit, and close it. Responses are not decompressed, so a small one stays small.
@@ -48,11 +46,10 @@ type TransportConfig struct {
 // Call RoundTrip, not a client around it: a client follows redirects, and net/http keeps every header but the
 // well-known credentials when it does, so that signature and body would go to a host that nobody registered.
 //
-// One RoundTrip is one request only if Request.GetBody is nil. net/http re-sends a request by itself in three
-// cases. (1) HTTP/1: a reused connection broke after the request was written, and the request is deemed
-// replayable, which a POST is once it has a header Idempotency-Key or X-Idempotency-Key. (2) HTTP/1: a reused
-// connection broke before anything was written. (3) HTTP/2: the peer refused the stream (REFUSED_STREAM,
-// PROTOCOL_ERROR, GOAWAY), up to six times with waits between. Each of them needs GetBody to send a body again,
+// One RoundTrip is one request only if Request.GetBody is nil. net/http re-sends a request by itself in two
+// cases. (1) A reused connection broke after the request was written, and the request is deemed
+// replayable, which a POST is once it has a header Idempotency-Key or X-Idempotency-Key. (2) A reused
+// connection broke before anything was written. Both need GetBody to send a body again,
 // and http.NewRequest fills it in for the usual readers. CheckHeader refuses the two headers.
 //
 // Its errors often wrap a net.OpError, whose text holds the address: do not show it.
@@ -77,10 +74,15 @@ func (g *Guard) dialer(r *net.Resolver) *net.Dialer {
 func newTransport(dialer *net.Dialer, c TransportConfig) (*http.Transport, error) {
 	// A transport of our own rather than a clone of the default one, which obeys HTTP_PROXY: behind a proxy
 	// the guard would see the proxy's address and no other.
+	//
+	// HTTP/1.1 only: over HTTP/2 a peer that answers before it has read leaves net/http with a goroutine and the body for
+	// each request, for as long as it keeps the connection, whatever the request's deadline.
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
 	tr := &http.Transport{
 		Proxy:                  nil,
 		DialContext:            dialer.DialContext,
-		ForceAttemptHTTP2:      true, // a DialContext of one's own switches HTTP/2 off otherwise
+		Protocols:              protocols,
 		TLSHandshakeTimeout:    5 * time.Second,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.RootCAs, Certificates: slices.Clone(c.ClientCertificates)},
 		DisableCompression:     true,
@@ -90,15 +92,6 @@ func newTransport(dialer *net.Dialer, c TransportConfig) (*http.Transport, error
 		MaxConnsPerHost:        0, // tenants that share a host would starve each other
 		IdleConnTimeout:        30 * time.Second,
 		ExpectContinueTimeout:  0,
-		HTTP2: &http.HTTP2Config{
-			// The default lets a receiver fill 4 MiB per request before anybody reads.
-			MaxReceiveBufferPerStream:     64 << 10,
-			MaxReceiveBufferPerConnection: 1 << 20,
-			// A connection whose peer vanished would otherwise fail one request after the other until the
-			// kernel gives it up, many minutes later: retries would all hit it.
-			SendPingTimeout: 5 * time.Second,
-			PingTimeout:     5 * time.Second,
-		},
 	}
 	if c.EgressProxy != nil {
 		proxy := *c.EgressProxy
