@@ -96,10 +96,10 @@ func New(cfg *Config) (*Guard, error) {
 		}
 	}
 	if slices.Contains(g.ports, 0) {
-		errs = append(errs, errors.New("Ports: 0 is not a port"))
+		errs = append(errs, errors.New("in Ports, 0 is not a port"))
 	}
 	if g.anyPort && len(g.ports) > 0 {
-		errs = append(errs, errors.New("Ports and AllowAnyPort contradict each other: set one"))
+		errs = append(errs, errors.New("fields Ports and AllowAnyPort contradict each other: set one"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
