@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/meshia/webhook/internal/id"
 )
 
 // Ping sends the endpoint a signed ping, whatever its state, and returns the delivery with its one attempt. A 2xx makes a pending endpoint active. It works without Run and takes at most
@@ -29,13 +27,12 @@ func (d *Dispatcher) Ping(ctx context.Context, endpointID string) (Delivery, err
 	return second, err
 }
 
-// SendTest sends one endpoint an event that nobody else gets, under an id of its own, whatever it subscribed to, and returns the delivery with its one attempt. Errors: as Emit, and [ErrNotFound].
+// SendTest sends one endpoint an event that nobody else gets, whatever it subscribed to, and returns the delivery with its one attempt. Errors: as Emit, and [ErrNotFound].
 func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, e Event) (Delivery, error) {
 	delivery, _, err := d.direct(ctx, "send test", endpointID, KindTest, "", func() (Event, string, error) {
 		if err := d.checkEvent(&e); err != nil {
 			return Event{}, "", err
 		}
-		e.ID = id.New("evt_") // its own would be taken already when the event itself is emitted
 		return e, "", nil
 	})
 	return delivery, err
