@@ -15,46 +15,57 @@ import (
 	"github.com/meshia/webhook/internal/netguard"
 )
 
-// Config is what may be changed about a dispatcher. The zero value of each field is its default; nothing is unsafe by default.
+// Config is what may be changed about a dispatcher. The zero value of each field is its default; nothing is unsafe by
+// default.
 // Values out of range are refused with an error that names the range.
 type Config struct {
-	// Registry holds the event types that Emit accepts and that endpoints may subscribe to. Defaults to DefaultRegistry().
+	// Registry holds the event types that Emit accepts and that endpoints may subscribe to. Defaults to
+	// DefaultRegistry().
 	Registry *Registry
-	// Retry decides when a failed attempt is repeated. Defaults to Backoff{}: three retries after about 10 s, 1 min and 6 min.
+	// Retry decides when a failed attempt is repeated. Defaults to Backoff{}: three retries after about 10 s, 1 min and
+	// 6 min.
 	Retry RetryPolicy
 	// MaxRetryAfter bounds how far a response's Retry-After may raise a wait. Defaults to 24 h.
 	MaxRetryAfter time.Duration
 	// MaxAge is how long after it was enqueued a delivery that is still pending is given up. Defaults to 5 days.
 	MaxAge time.Duration
 
-	// Timeout bounds one attempt's whole exchange, from the look-up of the host to the end of the response. A 2xx whose body
-	// is cut off by it still counts as delivered. Defaults to 15 s. At most 10 min.
+	// Timeout bounds one attempt's whole exchange, from the look-up of the host to the end of the response. A 2xx whose
+	// body is cut off by it still counts as delivered. Defaults to 15 s. At most 10 min.
 	Timeout time.Duration
-	// Drain is how long Run waits for attempts in flight when its context ends, before it cuts them off. Defaults to 20 s.
+	// Drain is how long Run waits for attempts in flight when its context ends, before it cuts them off. Defaults to 20
+	// s.
 	Drain time.Duration
 	// Poll is the longest that Run waits before it asks the store again. Defaults to 1 s.
 	Poll time.Duration
-	// Slots is how many attempts this dispatcher has in flight at most. Slow and failing endpoints share half of them. Defaults to 256.
+	// Slots is how many attempts this dispatcher has in flight at most. Slow and failing endpoints share half of them.
+	// Defaults to 256.
 	Slots int
-	// MaxInFlight is how many attempts one endpoint may have in flight over all dispatchers. It starts at 1, doubles with each success and falls back with a timeout. Defaults to 8.
+	// MaxInFlight is how many attempts one endpoint may have in flight over all dispatchers. It starts at 1, doubles
+	// with each success and falls back with a timeout. Defaults to 8.
 	MaxInFlight int
 
 	// MaxEventBytes bounds an event's body. Defaults to 256 KiB.
 	MaxEventBytes int
-	// MaxResponseBytes is how much of a response's body is kept in the log, and as much of its header. Defaults to 16 KiB. At most 1 MiB.
+	// MaxResponseBytes is how much of a response's body is kept in the log, and as much of its header. Defaults to 16
+	// KiB. At most 1 MiB.
 	MaxResponseBytes int
 	// MaxEndpoints is how many endpoints a tenant may have. Defaults to 50.
 	MaxEndpoints int
-	// RequireTenant refuses every call that is not made through Dispatcher.Tenant, so that a forgotten tenant is an error.
+	// RequireTenant refuses every call that is not made through Dispatcher.Tenant, so that a forgotten tenant is an
+	// error.
 	RequireTenant bool
 
-	// InsecureHTTP accepts endpoints with http:// URLs: events and signatures then travel readable, and whoever is on the way can change them.
+	// InsecureHTTP accepts endpoints with http:// URLs: events and signatures then travel readable, and whoever is on
+	// the way can change them.
 	InsecureHTTP bool
-	// AllowPrefixes opens addresses that no request reaches otherwise: private, loopback, link-local and other special ones.
+	// AllowPrefixes opens addresses that no request reaches otherwise: private, loopback, link-local and other special
+	// ones.
 	AllowPrefixes []netip.Prefix
 	// DenyPrefixes closes further addresses. They win over AllowPrefixes.
 	DenyPrefixes []netip.Prefix
-	// NAT64Prefixes names the network's own NAT64 prefixes (RFC 6052); an address inside is judged by the IPv4 address that it stands for.
+	// NAT64Prefixes names the network's own NAT64 prefixes (RFC 6052); an address inside is judged by the IPv4 address
+	// that it stands for.
 	NAT64Prefixes []netip.Prefix
 	// Ports are the ports that endpoints may use. Defaults to 80, 443, 8080, 8443.
 	Ports []uint16
@@ -64,19 +75,23 @@ type Config struct {
 	RootCAs *x509.CertPool
 	// ClientCertificates are shown to endpoints that ask for one.
 	ClientCertificates []tls.Certificate
-	// EgressProxy sends every request through this proxy: http, https or socks5. The proxy then looks up and dials the endpoints' addresses, and IT ALONE decides
-	// which of them may be reached: this library no longer sees them. Proxies of the environment (HTTP_PROXY) are never used.
+	// EgressProxy sends every request through this proxy: http, https or socks5. The proxy then looks up and dials the
+	// endpoints' addresses, and IT ALONE decides which of them may be reached: this library no longer sees them.
+	// Proxies of the environment (HTTP_PROXY) are never used.
 	EgressProxy *url.URL
-	// UnguardedTransport sends the requests instead of the guarded transport, for tests and exotic needs. None of AllowPrefixes, DenyPrefixes, NAT64Prefixes, RootCAs, ClientCertificates and
-	// EgressProxy may be set with it. NOTHING then keeps requests from private addresses; it must not follow redirects.
+	// UnguardedTransport sends the requests instead of the guarded transport, for tests and exotic needs. None of
+	// AllowPrefixes, DenyPrefixes, NAT64Prefixes, RootCAs, ClientCertificates and EgressProxy may be set with it.
+	// NOTHING then keeps requests from private addresses; it must not follow redirects.
 	UnguardedTransport http.RoundTripper
 
-	// Logger gets what an operator wants to know: warnings, changes of endpoints' states, and at debug level each attempt. Defaults to slog.Default().
+	// Logger gets what an operator wants to know: warnings, changes of endpoints' states, and at debug level each
+	// attempt. Defaults to slog.Default().
 	// Of a URL only the host is logged: paths carry tokens.
 	Logger *slog.Logger
 }
 
-// leaseMargin is what a lease lasts beyond the timeout of its attempt: time to record the outcome, and for clocks and pauses.
+// leaseMargin is what a lease lasts beyond the timeout of its attempt: time to record the outcome, and for clocks and
+// pauses.
 const leaseMargin = 15 * time.Second
 
 // withDefaults returns a copy of cfg with the defaults in it, or every complaint about it.

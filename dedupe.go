@@ -8,18 +8,23 @@ import (
 	"time"
 )
 
-// Deduper lets a [Receiver] handle each event once, though it may come more than once: after a lost answer, a redelivery, or two attempts at the same time. A run of a
-// handler begins with Begin and ends with Done or Abort. An event whose handler failed is forgotten, so that the next attempt is handled.
+// Deduper lets a [Receiver] handle each event once, though it may come more than once: after a lost answer, a
+// redelivery, or two attempts at the same time. A run of a handler begins with Begin and ends with Done or Abort. An
+// event whose handler failed is forgotten, so that the next attempt is handled.
 //
-// The context that Begin returns is the one that the handler gets, and the one that Done and Abort are called with, without its cancellation. A Deduper
-// in a database puts its transaction there: the handler writes in it, Done commits, Abort rolls back, and the event's mark and its effect are one.
+// The context that Begin returns is the one that the handler gets, and the one that Done and Abort are called with,
+// without its cancellation. A Deduper in a database puts its transaction there: the handler writes in it, Done commits,
+// Abort rolls back, and the event's mark and its effect are one.
 //
-// Implementations must be safe for concurrent use. Keys are visible ASCII of at most 193 bytes. They are unique among the events of one sender: receivers for
-// different senders need Dedupers of their own, or ones that keep the keys apart.
+// Implementations must be safe for concurrent use. Keys are visible ASCII of at most 193 bytes. They are unique among
+// the events of one sender: receivers for different senders need Dedupers of their own, or ones that keep the keys
+// apart.
 type Deduper interface {
-	// Begin claims a key, for no longer than a lease: a process that died must not block the event for ever. Only with DedupeBegun is there anything to end.
+	// Begin claims a key, for no longer than a lease: a process that died must not block the event for ever. Only with
+	// DedupeBegun is there anything to end.
 	Begin(ctx context.Context, key string) (context.Context, DedupeState, error)
-	// Done says that the event was handled, and remembers its key. An error makes the receiver answer 500 and call Abort.
+	// Done says that the event was handled, and remembers its key. An error makes the receiver answer 500 and call
+	// Abort.
 	Done(ctx context.Context, key string) error
 	// Abort gives the key back. It must not touch a claim that another run has taken since.
 	Abort(ctx context.Context, key string) error
@@ -52,13 +57,16 @@ func (NoDedupe) Abort(context.Context, string) error { return nil }
 type MemoryDeduperConfig struct {
 	// TTL is how long an event that was handled is remembered. Defaults to 24 hours.
 	TTL time.Duration
-	// MaxEntries is how many events are remembered; beyond that the oldest are forgotten. Defaults to 100 000, which take about 25 MB.
+	// MaxEntries is how many events are remembered; beyond that the oldest are forgotten. Defaults to 100 000, which
+	// take about 25 MB.
 	MaxEntries int
-	// Lease is how long a handler may run before another attempt at its event may begin. Senders wait less for an answer. Defaults to 1 minute.
+	// Lease is how long a handler may run before another attempt at its event may begin. Senders wait less for an
+	// answer. Defaults to 1 minute.
 	Lease time.Duration
 }
 
-// MemoryDeduper is a [Deduper] in the memory of one process: what it knows ends with the process, and other processes do not know it.
+// MemoryDeduper is a [Deduper] in the memory of one process: what it knows ends with the process, and other processes
+// do not know it.
 type MemoryDeduper struct {
 	ttl, lease time.Duration
 	maxEntries int

@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWhatTheLibraryLinks keeps what a user links small. A test helper in the wrong file has linked a whole assertion library into other people's binaries before.
+// TestWhatTheLibraryLinks keeps what a user links small. A test helper in the wrong file has linked a whole assertion
+// library into other people's binaries before.
 func TestWhatTheLibraryLinks(t *testing.T) {
 	t.Parallel()
 	const module, backoff = "github.com/meshia/webhook", "github.com/cenkalti/backoff/v4"
@@ -31,7 +32,8 @@ func TestWhatTheLibraryLinks(t *testing.T) {
 	}
 }
 
-// TestOneFileKnowsTheBackoffPackage keeps it out of the API, so that its next major version is nobody's business but retry.go's.
+// TestOneFileKnowsTheBackoffPackage keeps it out of the API, so that its next major version is nobody's business but
+// retry.go's.
 func TestOneFileKnowsTheBackoffPackage(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("*.go")

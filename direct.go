@@ -7,9 +7,11 @@ import (
 	"time"
 )
 
-// Ping sends the endpoint a signed ping, whatever its state, and returns the delivery with its one attempt. A 2xx makes a pending endpoint active. It works without Run and takes at most
-// Config.Timeout. If ctx ends during the request, the delivery fails with FailCancelled. While two secrets are live, a ping that is answered with anything but 2xx is followed by a second one with the other secret in
-// X-Meshia-Signature, and that one is returned. Errors: [ErrNotFound].
+// Ping sends the endpoint a signed ping, whatever its state, and returns the delivery with its one attempt. A 2xx makes
+// a pending endpoint active. It works without Run and takes at most Config.Timeout. If ctx ends during the request, the
+// delivery fails with FailCancelled. While two secrets are live, a ping that is answered with anything but 2xx is
+// followed by a second one with the other secret in X-Meshia-Signature, and that one is returned. Errors:
+// [ErrNotFound].
 func (d *Dispatcher) Ping(ctx context.Context, endpointID string) (Delivery, error) {
 	event := func() (Event, string, error) {
 		e, err := d.store.Endpoint(ctx, d.tenant, endpointID)
@@ -27,7 +29,8 @@ func (d *Dispatcher) Ping(ctx context.Context, endpointID string) (Delivery, err
 	return second, err
 }
 
-// SendTest sends one endpoint an event that nobody else gets, whatever it subscribed to, and returns the delivery with its one attempt. Errors: as Emit, and [ErrNotFound].
+// SendTest sends one endpoint an event that nobody else gets, whatever it subscribed to, and returns the delivery with
+// its one attempt. Errors: as Emit, and [ErrNotFound].
 func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, e Event) (Delivery, error) {
 	delivery, _, err := d.direct(ctx, "send test", endpointID, KindTest, "", func() (Event, string, error) {
 		if err := d.checkEvent(&e); err != nil {
@@ -38,8 +41,10 @@ func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, e Event) (
 	return delivery, err
 }
 
-// Redeliver sends the event of an earlier delivery again, to the same endpoint, as a new delivery with attempts of its own. The event keeps its id, by which the receiver knows
-// it. It returns the new delivery after its first attempt; if that fails, it is retried by the same policy as any other. Errors: [ErrNotFound] where the delivery, its event or its endpoint is gone.
+// Redeliver sends the event of an earlier delivery again, to the same endpoint, as a new delivery with attempts of its
+// own. The event keeps its id, by which the receiver knows it. It returns the new delivery after its first attempt; if
+// that fails, it is retried by the same policy as any other. Errors: [ErrNotFound] where the delivery, its event or its
+// endpoint is gone.
 func (d *Dispatcher) Redeliver(ctx context.Context, deliveryID string) (Delivery, error) {
 	old, err := read(d, "redeliver", func() (Delivery, error) { return d.store.Delivery(ctx, d.tenant, deliveryID) })
 	if err != nil {
@@ -52,7 +57,8 @@ func (d *Dispatcher) Redeliver(ctx context.Context, deliveryID string) (Delivery
 	return delivery, err
 }
 
-// direct makes a delivery for one endpoint and sends it here and now, through the same store and log as any other. lastSecret is one that was tried in vain.
+// direct makes a delivery for one endpoint and sends it here and now, through the same store and log as any other.
+// lastSecret is one that was tried in vain.
 func (d *Dispatcher) direct(
 	ctx context.Context, what, endpointID string, kind DeliveryKind, lastSecret string, event func() (Event, string, error),
 ) (Delivery, settled, error) {

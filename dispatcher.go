@@ -13,7 +13,8 @@ import (
 	"github.com/meshia/webhook/internal/netguard"
 )
 
-// Dispatcher is the emitting side: it accepts events, keeps endpoints, and, while Run runs, sends what is due. It is safe for concurrent use.
+// Dispatcher is the emitting side: it accepts events, keeps endpoints, and, while Run runs, sends what is due. It is
+// safe for concurrent use.
 // A Dispatcher that is not run still emits, pings and reads: the dispatchers of other processes on the same store send.
 type Dispatcher struct {
 	*engine
@@ -35,7 +36,8 @@ type engine struct {
 	run    atomic.Pointer[run] // nil while Run is not running
 }
 
-// NewDispatcher makes a dispatcher on a store. A nil cfg means the defaults. All that is wrong with cfg is joined in one error, of the family [ErrInvalidConfig].
+// NewDispatcher makes a dispatcher on a store. A nil cfg means the defaults. All that is wrong with cfg is joined in
+// one error, of the family [ErrInvalidConfig].
 func NewDispatcher(s Store, cfg *Config) (*Dispatcher, error) {
 	c, err := cfg.withDefaults()
 	if s == nil {
@@ -54,8 +56,9 @@ func NewDispatcher(s Store, cfg *Config) (*Dispatcher, error) {
 	return &Dispatcher{engine: e}, nil
 }
 
-// Tenant returns a view of the dispatcher in which every call is the tenant's: it sees and changes nothing of another's. The id is valid UTF-8 of at most 255 bytes; what
-// is not is refused by the calls that are made through the view. The dispatcher itself is the view of tenant "".
+// Tenant returns a view of the dispatcher in which every call is the tenant's: it sees and changes nothing of
+// another's. The id is valid UTF-8 of at most 255 bytes; what is not is refused by the calls that are made through the
+// view. The dispatcher itself is the view of tenant "".
 func (d *Dispatcher) Tenant(id string) *Dispatcher {
 	return &Dispatcher{engine: d.engine, tenant: id, view: true}
 }
@@ -73,12 +76,13 @@ func (d *Dispatcher) allowed() error {
 }
 
 // Emit stores the events, all or none, and returns when they are stored. Each endpoint that subscribes and is active or
-// paused then gets them, or their failure is in the log; for one that is pending or disabled they are counted in a [Gap].
+// paused then gets them, or their failure is in the log; for one that is pending or disabled they are counted in a
+// [Gap].
 // An event whose id is known, with equal type, session and data, is a no-op.
 //
-// Errors: those of the family [ErrInvalidEvent], [ErrConflict], [ErrStoreFull], [ErrTenantRequired], [ErrInvalidTenant], and
-// the store's own. With any of them nothing was stored, unless the store lost its connection while it committed: emit
-// again with the same id then.
+// Errors: those of the family [ErrInvalidEvent], [ErrConflict], [ErrStoreFull], [ErrTenantRequired],
+// [ErrInvalidTenant], and the store's own. With any of them nothing was stored, unless the store lost its connection
+// while it committed: emit again with the same id then.
 func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 	if err := d.check(events); err != nil {
 		return fmt.Errorf("webhook: emit: %w", err)
@@ -110,11 +114,12 @@ func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 	return nil
 }
 
-// handOverPerEvent is how many slots Emit offers for each event: most events go to few endpoints, and what is not handed over is claimed.
+// handOverPerEvent is how many slots Emit offers for each event: most events go to few endpoints, and what is not
+// handed over is claimed.
 const handOverPerEvent = 4
 
-// EmitTo is Emit into a transaction of the caller's, which a store's Outbox stands for: rolled back, the events were never there. Nothing is sent
-// before the commit; call Wake after it, or the events wait for the next poll.
+// EmitTo is Emit into a transaction of the caller's, which a store's Outbox stands for: rolled back, the events were
+// never there. Nothing is sent before the commit; call Wake after it, or the events wait for the next poll.
 func (d *Dispatcher) EmitTo(ctx context.Context, box Outbox, events ...Event) error {
 	if err := d.check(events); err != nil {
 		return fmt.Errorf("webhook: emit: %w", err)
@@ -128,7 +133,8 @@ func (d *Dispatcher) EmitTo(ctx context.Context, box Outbox, events ...Event) er
 	return nil
 }
 
-// Wake makes the dispatchers on the store look for what is due, in this process and, where the store can tell them, in others.
+// Wake makes the dispatchers on the store look for what is due, in this process and, where the store can tell them, in
+// others.
 func (d *Dispatcher) Wake(ctx context.Context) { d.wake(ctx, d.run.Load()) }
 
 func (e *engine) wake(ctx context.Context, r *run) {

@@ -23,7 +23,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// The sink is an HTTP server in a process of its own, this test binary started anew: what it costs is not in the figures of the senders.
+// The sink is an HTTP server in a process of its own, this test binary started anew: what it costs is not in the
+// figures of the senders.
 const sinkVariable = "WEBHOOK_BENCH_SINK"
 
 func runSink() {
@@ -95,8 +96,9 @@ func (c *counting) waitFor(n int64) {
 	}
 }
 
-// BenchmarkDispatcherAgainstHTTP compares a dispatcher on a memory store, its whole log on, with a tuned net/http client that posts requests of the same bytes to the same sink, 64 in flight each. x-http is the dispatcher's
-// rate divided by the client's: the median of interleaved rounds.
+// BenchmarkDispatcherAgainstHTTP compares a dispatcher on a memory store, its whole log on, with a tuned net/http
+// client that posts requests of the same bytes to the same sink, 64 in flight each. x-http is the dispatcher's rate
+// divided by the client's: the median of interleaved rounds.
 func BenchmarkDispatcherAgainstHTTP(b *testing.B) {
 	const inFlight, perRound, rounds = 64, 20_000, 7
 	url := startSink(b)

@@ -28,11 +28,15 @@ type AddOption func(*addOptions)
 
 type addOptions struct{ unpinged bool }
 
-// WithoutPing adds the endpoint as active, without asking whether it answers: for endpoints that have proved it elsewhere.
+// WithoutPing adds the endpoint as active, without asking whether it answers: for endpoints that have proved it
+// elsewhere.
 func WithoutPing() AddOption { return func(o *addOptions) { o.unpinged = true } }
 
-// AddEndpoint saves an endpoint and sends it a ping at once, through the log. A 2xx makes it active; with anything else it stays pending, and the delivery that is returned says why:
-// Ping asks again. The endpoint is saved also where the ping fails, or ctx ends during it. Errors: [ErrInvalidEndpoint], in which every refused field is a [*FieldError]; [ErrTooManyEndpoints]; [ErrConflict] if its ID is taken.
+// AddEndpoint saves an endpoint and sends it a ping at once, through the log. A 2xx makes it active; with anything else
+// it stays pending, and the delivery that is returned says why:
+// Ping asks again. The endpoint is saved also where the ping fails, or ctx ends during it. Errors:
+// [ErrInvalidEndpoint], in which every refused field is a [*FieldError]; [ErrTooManyEndpoints]; [ErrConflict] if its ID
+// is taken.
 func (d *Dispatcher) AddEndpoint(ctx context.Context, e Endpoint, opts ...AddOption) (Endpoint, Delivery, error) {
 	var o addOptions
 	for _, opt := range opts {
@@ -75,8 +79,10 @@ func (d *Dispatcher) AddEndpoint(ctx context.Context, e Endpoint, opts ...AddOpt
 	return d.pinged(ctx, stored)
 }
 
-// UpdateEndpoint changes the URL, the events and the description of an endpoint that was read with Endpoint. A new URL makes it pending and is pinged at once: the delivery is that ping's, and
-// zero where the URL stays. Secrets change through RotateSecret. Errors: [ErrNotFound], [ErrVersionConflict] if it was changed since it was read, [ErrInvalidEndpoint].
+// UpdateEndpoint changes the URL, the events and the description of an endpoint that was read with Endpoint. A new URL
+// makes it pending and is pinged at once: the delivery is that ping's, and zero where the URL stays. Secrets change
+// through RotateSecret. Errors: [ErrNotFound], [ErrVersionConflict] if it was changed since it was read,
+// [ErrInvalidEndpoint].
 func (d *Dispatcher) UpdateEndpoint(ctx context.Context, e Endpoint) (Endpoint, Delivery, error) {
 	fail := func(err error) (Endpoint, Delivery, error) {
 		return Endpoint{}, Delivery{}, fmt.Errorf("webhook: update endpoint: %w", err)
@@ -143,8 +149,9 @@ func shown(e Endpoint) Endpoint {
 	return e
 }
 
-// SetEnabled switches an endpoint off, or on again. Events that happen while it is off are not queued but counted in a gap; what was queued before waits. Switching on does not ping: the endpoint
-// is active again if it had answered a ping before, else pending. Errors: [ErrNotFound].
+// SetEnabled switches an endpoint off, or on again. Events that happen while it is off are not queued but counted in a
+// gap; what was queued before waits. Switching on does not ping: the endpoint is active again if it had answered a ping
+// before, else pending. Errors: [ErrNotFound].
 func (d *Dispatcher) SetEnabled(ctx context.Context, endpointID string, enabled bool) (Endpoint, error) {
 	if err := d.allowed(); err != nil {
 		return Endpoint{}, fmt.Errorf("webhook: set enabled: %w", err)
@@ -171,7 +178,8 @@ func (d *Dispatcher) SetEnabled(ctx context.Context, endpointID string, enabled 
 	return shown(e), nil
 }
 
-// DeleteEndpoint deletes an endpoint. What is queued for it fails with FailEndpointDeleted; its log stays. Errors: [ErrNotFound].
+// DeleteEndpoint deletes an endpoint. What is queued for it fails with FailEndpointDeleted; its log stays. Errors:
+// [ErrNotFound].
 func (d *Dispatcher) DeleteEndpoint(ctx context.Context, endpointID string) error {
 	err := d.allowed()
 	if err == nil {

@@ -20,10 +20,11 @@ var (
 	ErrTenantRequired = errors.New("tenant required")
 	// ErrInvalidTenant says that a tenant's id is over 255 bytes or not valid UTF-8.
 	ErrInvalidTenant = errors.New("invalid tenant")
-	// ErrInvalidEndpoint is the parent of what an endpoint, or a change of it, is refused for. All refused fields are joined in one error;
-	// each of them is a *FieldError.
+	// ErrInvalidEndpoint is the parent of what an endpoint, or a change of it, is refused for. All refused fields are
+	// joined in one error; each of them is a *FieldError.
 	ErrInvalidEndpoint = errors.New("invalid endpoint")
-	// ErrInvalidSecret says that a secret cannot be used: empty, over 256 bytes, or a whsec_ that is not base64 of 24 to 64 bytes.
+	// ErrInvalidSecret says that a secret cannot be used: empty, over 256 bytes, or a whsec_ that is not base64 of 24
+	// to 64 bytes.
 	ErrInvalidSecret = errors.New("invalid secret")
 	// ErrTooManyEndpoints says that the tenant has Config.MaxEndpoints endpoints already.
 	ErrTooManyEndpoints = errors.New("too many endpoints")
@@ -35,7 +36,8 @@ var (
 
 // Errors of stores. A store returns them, wrapped or bare; the dispatcher hands them on.
 var (
-	// ErrNotFound says that the tenant has no such endpoint, event or delivery. What another tenant has is not found either.
+	// ErrNotFound says that the tenant has no such endpoint, event or delivery. What another tenant has is not found
+	// either.
 	ErrNotFound = errors.New("not found")
 	// ErrVersionConflict says that the endpoint was changed since it was read. Read it again and repeat the change.
 	ErrVersionConflict = errors.New("endpoint was changed meanwhile")
@@ -52,8 +54,8 @@ var (
 	ErrNotVerified = errors.New("webhook: not verified")
 	// ErrMissingHeader says that a header of the scheme is missing or empty.
 	ErrMissingHeader = sub(ErrNotVerified, "header missing")
-	// ErrOtherScheme is an ErrMissingHeader where the request is signed, but with another scheme than the verifier's. A valid signature of
-	// another scheme is never accepted instead.
+	// ErrOtherScheme is an ErrMissingHeader where the request is signed, but with another scheme than the verifier's. A
+	// valid signature of another scheme is never accepted instead.
 	ErrOtherScheme = sub(ErrMissingHeader, "signed with another scheme")
 	// ErrDuplicateHeader says that a header of the scheme came more than once.
 	ErrDuplicateHeader = sub(ErrNotVerified, "header came more than once")
@@ -61,15 +63,16 @@ var (
 	ErrMalformedHeader = sub(ErrNotVerified, "header malformed")
 	// ErrSignatureMismatch says that the signature was not made over this body with any of the secrets.
 	ErrSignatureMismatch = sub(ErrNotVerified, "signature does not match")
-	// ErrBodyReencoded is an ErrSignatureMismatch where the body is visibly not in the form in which it was sent: something
-	// on the way decoded it and encoded it again. Verify the raw bytes of the request.
+	// ErrBodyReencoded is an ErrSignatureMismatch where the body is visibly not in the form in which it was sent:
+	// something on the way decoded it and encoded it again. Verify the raw bytes of the request.
 	ErrBodyReencoded = sub(ErrSignatureMismatch, "the body is not in the form in which events are sent; was it decoded and encoded again?")
 	// ErrTimestampTooOld says that the signed timestamp is further back than the tolerance.
 	ErrTimestampTooOld = sub(ErrNotVerified, "timestamp too old")
 	// ErrTimestampTooNew says that the signed timestamp is further ahead than the tolerance.
 	ErrTimestampTooNew = sub(ErrNotVerified, "timestamp too new")
 
-	// ErrBodyConsumed says that something read the request's body before the verifier. It is a mistake in the receiver, not in the request.
+	// ErrBodyConsumed says that something read the request's body before the verifier. It is a mistake in the receiver,
+	// not in the request.
 	ErrBodyConsumed = errors.New("webhook: request body was already read")
 	// ErrBodyTooLarge says that the request's body is over the verifier's limit.
 	ErrBodyTooLarge = errors.New("webhook: request body too large")

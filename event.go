@@ -15,10 +15,12 @@ import (
 )
 
 // Event is something that happened, as it goes to every endpoint that subscribed to its type. It is made by
-// [EventType.New], [Registry.Event] or [ParseEvent]; its body is fixed there and is what is stored, signed and sent, byte for byte, on every attempt.
+// [EventType.New], [Registry.Event] or [ParseEvent]; its body is fixed there and is what is stored, signed and sent,
+// byte for byte, on every attempt.
 // An Event must not be modified.
 type Event struct {
-	// ID identifies the event within its tenant: [A-Za-z0-9_-]{1,64}. Receivers see it as the webhook-id header, the same on every attempt.
+	// ID identifies the event within its tenant: [A-Za-z0-9_-]{1,64}. Receivers see it as the webhook-id header, the
+	// same on every attempt.
 	ID string
 	// Type is the event type's name, such as "experiment.completed".
 	Type string
@@ -57,7 +59,8 @@ func isID(s string) bool {
 // EventOption sets an optional part of a new event.
 type EventOption func(*Event)
 
-// WithID gives the event an id of the caller's own, of the form [A-Za-z0-9_-]{1,64}: emitting it twice is then the same as emitting it once.
+// WithID gives the event an id of the caller's own, of the form [A-Za-z0-9_-]{1,64}: emitting it twice is then the same
+// as emitting it once.
 // An empty one is refused too: it is a key that got lost.
 func WithID(id string) EventOption { return func(e *Event) { e.ID, e.named = id, true } }
 
@@ -139,8 +142,8 @@ func (e Event) Data() json.RawMessage {
 	return body.Data
 }
 
-// Digest is a SHA-256 over the event's type, session and data, and not over its time: two events with one id are the same event
-// if their digests are equal. Stores keep it, so that the comparison outlives the body.
+// Digest is a SHA-256 over the event's type, session and data, and not over its time: two events with one id are the
+// same event if their digests are equal. Stores keep it, so that the comparison outlives the body.
 func (e Event) Digest() [32]byte {
 	data := e.Data()
 	b := make([]byte, 0, 16+len(e.Type)+len(e.SessionID)+len(data))
@@ -151,7 +154,8 @@ func (e Event) Digest() [32]byte {
 	return sha256.Sum256(append(b, data...))
 }
 
-// ParseEvent reads a body as it arrived at a receiver; id is the webhook-id header, which may be empty. It does not verify anything:
+// ParseEvent reads a body as it arrived at a receiver; id is the webhook-id header, which may be empty. It does not
+// verify anything:
 // see [Verifier]. A body that is not an event gives [ErrNotAnEvent].
 func ParseEvent(id string, body []byte) (Event, error) {
 	var in struct {

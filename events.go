@@ -47,7 +47,8 @@ var (
 
 const pingName = "ping"
 
-// ping goes to one endpoint when it is added, when its URL changes, and on demand. It is never matched with subscriptions.
+// ping goes to one endpoint when it is added, when its URL changes, and on demand. It is never matched with
+// subscriptions.
 var ping = newEventType(pingName, "Sent to a new webhook to see whether it answers.", PingData{WebhookID: "we_mno345", Events: []string{"experiment.completed"}})
 
 // Ping returns the event type of pings, for receivers that look into them; a [Receiver] answers them by itself.
@@ -150,7 +151,8 @@ type PingData struct {
 	Events    []string `json:"events"`     // what it subscribed to
 }
 
-// Metrics are an experiment's named figures. A diverged run has NaN and infinities among them, for which JSON has no number (RFC 8259, section 6):
+// Metrics are an experiment's named figures. A diverged run has NaN and infinities among them, for which JSON has no
+// number (RFC 8259, section 6):
 // they are written as null, and null is read as NaN, so that nobody mistakes them for 0.
 type Metrics map[string]float64
 
@@ -188,7 +190,8 @@ func appendString(b []byte, s string) []byte {
 	return append(append(append(b, '"'), s...), '"')
 }
 
-// appendFloat writes the shortest form that reads back as v, with an exponent only where the plain digits would be long (RFC 8785 draws the line there too).
+// appendFloat writes the shortest form that reads back as v, with an exponent only where the plain digits would be long
+// (RFC 8785 draws the line there too).
 func appendFloat(b []byte, v float64) []byte {
 	if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
 		return strconv.AppendFloat(b, v, 'e', -1, 64)

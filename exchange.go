@@ -16,7 +16,8 @@ import (
 	"github.com/meshia/webhook/internal/netguard"
 )
 
-// exchange watches one request through net/http/httptrace: where its time goes, and how far it came, which tells errors apart that read alike.
+// exchange watches one request through net/http/httptrace: where its time goes, and how far it came, which tells errors
+// apart that read alike.
 type exchange struct {
 	started time.Time
 
@@ -75,7 +76,8 @@ func (x *exchange) result() (Phases, string) {
 	return x.phases, x.remote
 }
 
-// classify puts the error of a round trip into its class, with words that the endpoint's owner may read: they name no address that this side looked up.
+// classify puts the error of a round trip into its class, with words that the endpoint's owner may read: they name no
+// address that this side looked up.
 func (x *exchange) classify(ctx context.Context, err error) (AttemptResult, ErrorClass, string) {
 	switch cause := context.Cause(ctx); {
 	case cause == errStopped:
@@ -120,7 +122,8 @@ func (x *exchange) classify(ctx context.Context, err error) (AttemptResult, Erro
 	}
 }
 
-// tlsDetail tells the owner of a certificate what is wrong with it, in the words of crypto/x509, which name nothing but the certificate.
+// tlsDetail tells the owner of a certificate what is wrong with it, in the words of crypto/x509, which name nothing but
+// the certificate.
 func tlsDetail(err error) string {
 	var (
 		invalid x509.CertificateInvalidError

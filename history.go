@@ -15,7 +15,8 @@ func (d *Dispatcher) Delivery(ctx context.Context, deliveryID string) (Delivery,
 	return read(d, "delivery", func() (Delivery, error) { return d.store.Delivery(ctx, d.tenant, deliveryID) })
 }
 
-// Deliveries returns a page of the delivery log, the newest first. A Limit of 0 is 50; the most is [MaxPage]. Errors: [ErrInvalidCursor].
+// Deliveries returns a page of the delivery log, the newest first. A Limit of 0 is 50; the most is [MaxPage]. Errors:
+// [ErrInvalidCursor].
 func (d *Dispatcher) Deliveries(ctx context.Context, f DeliveryFilter) (DeliveryPage, error) {
 	if f.Limit <= 0 {
 		f.Limit = 50
@@ -24,7 +25,8 @@ func (d *Dispatcher) Deliveries(ctx context.Context, f DeliveryFilter) (Delivery
 	return read(d, "deliveries", func() (DeliveryPage, error) { return d.store.Deliveries(ctx, d.tenant, f) })
 }
 
-// Gaps returns the stretches of time in which an endpoint missed events since it was pending or disabled, the newest first.
+// Gaps returns the stretches of time in which an endpoint missed events since it was pending or disabled, the newest
+// first.
 func (d *Dispatcher) Gaps(ctx context.Context, endpointID string) ([]Gap, error) {
 	return read(d, "gaps", func() ([]Gap, error) { return d.store.Gaps(ctx, d.tenant, endpointID) })
 }

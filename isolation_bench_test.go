@@ -16,8 +16,9 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// BenchmarkIsolation emits 1 000 events a second to endpoints in turn, one in ten of which never answers, and looks at how long the others wait from Emit to the request. x-alone is their p99 once the hanging ones are
-// known, divided by their p99 where there are none; cold is the same before anything is known of anybody. Medians of interleaved rounds.
+// BenchmarkIsolation emits 1 000 events a second to endpoints in turn, one in ten of which never answers, and looks at
+// how long the others wait from Emit to the request. x-alone is their p99 once the hanging ones are known, divided by
+// their p99 where there are none; cold is the same before anything is known of anybody. Medians of interleaved rounds.
 func BenchmarkIsolation(b *testing.B) {
 	for _, endpoints := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("hanging=%dof%d", endpoints/10, endpoints), func(b *testing.B) {

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// bounded is a context with a deadline that serves one call after the other: making one anew for each costs as much as signing.
+// bounded is a context with a deadline that serves one call after the other: making one anew for each costs as much as
+// signing.
 type bounded struct {
 	parent context.Context
 	limit  time.Duration // of one call
@@ -46,7 +47,8 @@ func (b *bounded) drop() {
 	b.ctx = nil
 }
 
-// line is one worker's line out: the context and the trace of its request, which serve the next one too unless something of the last may still use them.
+// line is one worker's line out: the context and the trace of its request, which serve the next one too unless
+// something of the last may still use them.
 type line struct {
 	bounded
 	exchange *exchange
@@ -69,7 +71,8 @@ func newLine(parent context.Context, timeout time.Duration) *line {
 	return &line{bounded: bounded{parent: parent, limit: timeout}}
 }
 
-// begin readies the exchange for another request, unless a dial for the last one may be under way still: its hooks would speak into the new one.
+// begin readies the exchange for another request, unless a dial for the last one may be under way still: its hooks
+// would speak into the new one.
 func (x *exchange) begin(now time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()

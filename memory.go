@@ -11,27 +11,31 @@ import (
 	"github.com/meshia/webhook/internal/id"
 )
 
-// MemoryConfig bounds what a [MemoryStore] keeps. A delivery takes about 600 bytes beside its event, which is kept once for all of its deliveries and takes 200 bytes more than its body.
+// MemoryConfig bounds what a [MemoryStore] keeps. A delivery takes about 600 bytes beside its event, which is kept once
+// for all of its deliveries and takes 200 bytes more than its body.
 // The attempts of a delivery take about 600 bytes each and what is kept of the responses.
 type MemoryConfig struct {
-	// MaxPending is how many deliveries may be pending or leased; what would be more is refused with [ErrStoreFull]. Defaults to 100 000: about 60 MB, and
-	// another 120 MB where each is of an event of its own of 1 KiB.
+	// MaxPending is how many deliveries may be pending or leased; what would be more is refused with [ErrStoreFull].
+	// Defaults to 100 000: about 60 MB, and another 120 MB where each is of an event of its own of 1 KiB.
 	MaxPending int
-	// MaxFinished is how many finished deliveries are kept, over all tenants. The oldest go first, and an event goes with its last delivery. As many events that never
-	// had a delivery are kept, for the sake of their ids and to be replayed, and as many traces of deleted endpoints. Defaults to 10 000.
+	// MaxFinished is how many finished deliveries are kept, over all tenants. The oldest go first, and an event goes
+	// with its last delivery. As many events that never had a delivery are kept, for the sake of their ids and to be
+	// replayed, and as many traces of deleted endpoints. Defaults to 10 000.
 	MaxFinished int
 	// FinishedAge is for how long these are kept at most. Defaults to 72 hours.
 	FinishedAge time.Duration
 }
 
-// MemoryStore is a [Store] in the memory of one process, and the reference implementation of the contract. It is for tests, for development and for services that can
-// bear its limits:
+// MemoryStore is a [Store] in the memory of one process, and the reference implementation of the contract. It is for
+// tests, for development and for services that can bear its limits:
 //
 //   - When the process ends, all of it is lost: the endpoints, the log and what was not delivered yet.
-//   - It serves the dispatchers of one process. There is no transaction of the caller's to take part in, so there is nothing to give to Dispatcher.EmitTo.
-//   - What was dropped under [MemoryConfig] is forgotten altogether: an event's id is new again, an old delivery is not found and cannot be redelivered, and
-//     the id of an endpoint deleted long ago may be used again.
-//   - Its room is shared: a backlog that one endpoint builds up can fill it, and Emit then fails with [ErrStoreFull] for all. Its bounds count, and do not weigh.
+//   - It serves the dispatchers of one process. There is no transaction of the caller's to take part in, so there is
+//     nothing to give to Dispatcher.EmitTo.
+//   - What was dropped under [MemoryConfig] is forgotten altogether: an event's id is new again, an old delivery is not
+//     found and cannot be redelivered, and the id of an endpoint deleted long ago may be used again.
+//   - Its room is shared: a backlog that one endpoint builds up can fill it, and Emit then fails with [ErrStoreFull]
+//     for all. Its bounds count, and do not weigh.
 //   - Of one endpoint's closed gaps the last 1000 are kept, for no longer than FinishedAge.
 //
 // All of it is under one lock, [Judge] calls included. It starts no goroutine.
@@ -61,7 +65,8 @@ type MemoryStore struct {
 
 var _ Store = (*MemoryStore)(nil)
 
-// NewMemoryStore returns an empty store; nil stands for the defaults. It panics on a negative bound, as make does on a negative length.
+// NewMemoryStore returns an empty store; nil stands for the defaults. It panics on a negative bound, as make does on a
+// negative length.
 func NewMemoryStore(cfg *MemoryConfig) *MemoryStore {
 	var c MemoryConfig
 	if cfg != nil {
@@ -138,8 +143,8 @@ type memDelivery struct {
 	started time.Time
 }
 
-// memInstant is a moment as the store sees it. What it compares is at, which is monotonic, so that setting the machine's clock neither ends a lease nor holds a retry
-// back; what it shows is wall.
+// memInstant is a moment as the store sees it. What it compares is at, which is monotonic, so that setting the
+// machine's clock neither ends a lease nor holds a retry back; what it shows is wall.
 type memInstant struct {
 	at   time.Duration
 	wall time.Time
@@ -158,7 +163,8 @@ func (i memInstant) in(d time.Duration) time.Duration {
 	return i.at + d
 }
 
-// lock takes the lock unless ctx has ended. Nothing waits for long under it, so that no call needs to look at ctx again.
+// lock takes the lock unless ctx has ended. Nothing waits for long under it, so that no call needs to look at ctx
+// again.
 func (s *MemoryStore) lock(ctx context.Context) error {
 	s.mu.Lock()
 	if err := ctx.Err(); err != nil {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// memExpireAtOnce bounds how many deliveries one Claim lets expire, so that an old backlog does not hold the lock for long.
+// memExpireAtOnce bounds how many deliveries one Claim lets expire, so that an old backlog does not hold the lock for
+// long.
 const memExpireAtOnce = 1000
 
 // Claim implements [Queue].

@@ -94,7 +94,8 @@ func (s *MemoryStore) admit(t *memTenant, events []Event, direct bool) error {
 	for i := range events {
 		e := &events[i]
 		if stored := t.events[e.ID]; stored != nil {
-			// The digests are worked out here only, not for each event that comes in: as long as an id is known its body is too.
+			// The digests are worked out here only, not for each event that comes in: as long as an id is known its
+			// body is too.
 			if e.Digest() != stored.Digest() {
 				return fmt.Errorf("%w: %q", ErrConflict, e.ID)
 			}

@@ -2,8 +2,9 @@ package webhook
 
 import "time"
 
-// memHeap is a priority queue: what has the least time is on top, and among equal times what was pushed first. An item knows its position, so that it can be taken out from the
-// middle. Four children to a node and keys beside the items, not behind them: with half a million deliveries waiting for one endpoint it is the cache misses that cost.
+// memHeap is a priority queue: what has the least time is on top, and among equal times what was pushed first. An item
+// knows its position, so that it can be taken out from the middle. Four children to a node and keys beside the items,
+// not behind them: with half a million deliveries waiting for one endpoint it is the cache misses that cost.
 type memHeap[T any] struct{ entries []memEntry[T] }
 
 type memEntry[T any] struct {

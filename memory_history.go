@@ -13,7 +13,8 @@ import (
 // memReadAtOnce bounds how many deliveries a page's search looks at before it lets others have the lock.
 const memReadAtOnce = 2000
 
-// memLog lists deliveries as they were created. It is in the order of CreatedAt and ID too, unless the machine's clock was set back.
+// memLog lists deliveries as they were created. It is in the order of CreatedAt and ID too, unless the machine's clock
+// was set back.
 type memLog struct {
 	entries []memLogEntry
 	dropped int // how many entries have no delivery any more
@@ -168,8 +169,8 @@ func (s *MemoryStore) Gaps(ctx context.Context, tenant, endpointID string) ([]Ga
 	return gaps, nil
 }
 
-// detach gives a delivery that was taken from the store attempts of its own, which its caller may modify. Stored attempts are added to and never modified, so that this
-// needs no lock: it may be some megabytes.
+// detach gives a delivery that was taken from the store attempts of its own, which its caller may modify. Stored
+// attempts are added to and never modified, so that this needs no lock: it may be some megabytes.
 func (*MemoryStore) detach(d *Delivery) {
 	d.Attempts = slices.Clone(d.Attempts)
 	for i := range d.Attempts {

@@ -26,8 +26,9 @@ func (l *memLane) queue(d *memDelivery) *memHeap[memDelivery] {
 	return &l.again
 }
 
-// next returns the delivery whose turn it is at now, or the one that falls due next, or nil. The one that fell due first is next, but while first attempts and
-// retries are both due they take turns: else a flood of events would keep the retries waiting, or retries the events.
+// next returns the delivery whose turn it is at now, or the one that falls due next, or nil. The one that fell due
+// first is next, but while first attempts and retries are both due they take turns: else a flood of events would keep
+// the retries waiting, or retries the events.
 func (l *memLane) next(now time.Duration) *memEntry[memDelivery] {
 	first, again := l.first.top(), l.again.top()
 	switch {
@@ -63,8 +64,9 @@ func (l *memLane) due() (at time.Duration, ok bool) {
 // room reports whether the endpoint's window leaves room for a lease.
 func (ep *memEndpoint) room() bool { return ep.lane.leases < max(1, ep.Health.Window) }
 
-// eligible is when the endpoint can be served next: it has something due, was last served before, and its pause is over. ok is false while it cannot be said: there is
-// nothing to send (and never is once it is deleted), its state forbids it, or its window is full. A full window ends with a lease, and that calls place.
+// eligible is when the endpoint can be served next: it has something due, was last served before, and its pause is
+// over. ok is false while it cannot be said: there is nothing to send (and never is once it is deleted), its state
+// forbids it, or its window is full. A full window ends with a lease, and that calls place.
 func (ep *memEndpoint) eligible() (at time.Duration, ok bool) {
 	due, ok := ep.lane.due()
 	if !ok || !ep.room() {
@@ -116,7 +118,8 @@ func (s *MemoryStore) displace(ep *memEndpoint) {
 	}
 }
 
-// serve notes that it was this endpoint's turn, with this delivery. The caller leases the delivery and calls place, which puts the endpoint behind all that wait already.
+// serve notes that it was this endpoint's turn, with this delivery. The caller leases the delivery and calls place,
+// which puts the endpoint behind all that wait already.
 func (s *MemoryStore) serve(ep *memEndpoint, d *memDelivery, now memInstant) {
 	s.displace(ep)
 	ep.lane.served = now.at

@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMemoryStoreAgainstAModel does random things and holds the store's bookkeeping against what must be true of it at any time.
+// TestMemoryStoreAgainstAModel does random things and holds the store's bookkeeping against what must be true of it at
+// any time.
 func TestMemoryStoreAgainstAModel(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

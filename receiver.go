@@ -9,21 +9,24 @@ import (
 	"sync"
 )
 
-// twinRetryAfter is how long the sender of an event that is being handled should wait, in seconds: about as long as it would have waited for an answer.
+// twinRetryAfter is how long the sender of an event that is being handled should wait, in seconds: about as long as it
+// would have waited for an answer.
 const twinRetryAfter = "15"
 
 // ReceiverConfig configures [NewReceiver].
 type ReceiverConfig struct {
 	// Dedupe keeps an event from being handled twice. Defaults to NewMemoryDeduper(nil); [NoDedupe] switches it off.
 	Dedupe Deduper
-	// Unhandled gets the events that no handler was registered for. Defaults to accepting and ignoring them: a sender would retry what is refused, and
-	// new event types come with new versions.
+	// Unhandled gets the events that no handler was registered for. Defaults to accepting and ignoring them: a sender
+	// would retry what is refused, and new event types come with new versions.
 	Unhandled func(context.Context, Event) error
-	// Logger gets the reasons for which requests are refused, and what handlers return and panic with. Defaults to slog.Default().
+	// Logger gets the reasons for which requests are refused, and what handlers return and panic with. Defaults to
+	// slog.Default().
 	Logger *slog.Logger
 }
 
-// Receiver is an [http.Handler] for webhooks: it verifies requests, drops duplicates and calls the handler that [Handle] registered for the event's type. It answers
+// Receiver is an [http.Handler] for webhooks: it verifies requests, drops duplicates and calls the handler that
+// [Handle] registered for the event's type. It answers
 //
 //   - 204: handled; a duplicate; a ping; an event that nobody handles
 //   - 400: verified, but not an event, or its data does not fit its type
@@ -34,7 +37,8 @@ type ReceiverConfig struct {
 //   - 500: the handler failed or panicked, or something read the body before
 //   - 503 with Retry-After: another attempt at the event is being handled
 //
-// A sender gives up an attempt after some seconds (this library's after 15): a handler should store what it got and return, and do the work later.
+// A sender gives up an attempt after some seconds (this library's after 15): a handler should store what it got and
+// return, and do the work later.
 // The handler's context ends when the sender hangs up.
 type Receiver struct {
 	verifier  *Verifier
@@ -49,7 +53,8 @@ type Receiver struct {
 // prepare decodes an event's data and returns the call of its handler.
 type prepare func(Event) (func(context.Context) error, error)
 
-// NewReceiver makes a receiver of what the verifier accepts. A nil config is all defaults. It panics if the verifier is nil.
+// NewReceiver makes a receiver of what the verifier accepts. A nil config is all defaults. It panics if the verifier is
+// nil.
 func NewReceiver(v *Verifier, cfg *ReceiverConfig) *Receiver {
 	if v == nil {
 		panic("webhook: NewReceiver: the verifier is nil")
@@ -69,7 +74,8 @@ func NewReceiver(v *Verifier, cfg *ReceiverConfig) *Receiver {
 	return r
 }
 
-// Handle registers the handler of an event type. It panics if handler is nil or the type has one already, as [http.ServeMux] does: both are mistakes in the source.
+// Handle registers the handler of an event type. It panics if handler is nil or the type has one already, as
+// [http.ServeMux] does: both are mistakes in the source.
 // It may be called while the receiver serves.
 func Handle[T any](r *Receiver, t EventType[T], handler func(context.Context, Event, T) error) {
 	if handler == nil {
@@ -120,7 +126,8 @@ func (r *Receiver) receive(ctx context.Context, e Event) (err error) {
 	return r.once(ctx, r.verifier.dedupeKey(e), run)
 }
 
-// once runs a handler, if its event has not been handled and is not being handled. However the run ends, the key is not left claimed.
+// once runs a handler, if its event has not been handled and is not being handled. However the run ends, the key is not
+// left claimed.
 func (r *Receiver) once(ctx context.Context, key string, run func(context.Context) error) (err error) {
 	ctx, state, err := r.dedupe.Begin(ctx, key)
 	switch {

@@ -51,7 +51,8 @@ func TestReceiverWithoutDedupe(t *testing.T) {
 	require.Equal(t, 2, calls)
 }
 
-// Where the signature does not cover the id, nobody can make a captured event pass for another one, nor hide the other one by it.
+// Where the signature does not cover the id, nobody can make a captured event pass for another one, nor hide the other
+// one by it.
 func TestUnsignedIDCannotHideAnEvent(t *testing.T) {
 	t.Parallel()
 	var got []string

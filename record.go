@@ -45,7 +45,8 @@ func (e *engine) send(out *line, l *Lease) (a Attempt) {
 	return e.sender.send(out, l, to)
 }
 
-// settle is rules.settle where the policy, which may be the user's, does not panic; if it does, the default one decides.
+// settle is rules.settle where the policy, which may be the user's, does not panic; if it does, the default one
+// decides.
 func (e *engine) settle(l *Lease, a Attempt) (o Outcome) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -58,8 +59,8 @@ func (e *engine) settle(l *Lease, a Attempt) (o Outcome) {
 	return e.rules.settle(l, a)
 }
 
-// recorder writes outcomes in batches, since a store takes many as fast as one. There is no goroutine for it: the first who comes writes, for himself and for those who come
-// while he does.
+// recorder writes outcomes in batches, since a store takes many as fast as one. There is no goroutine for it: the first
+// who comes writes, for himself and for those who come while he does.
 type recorder struct {
 	run     *run
 	mu      sync.Mutex
@@ -94,7 +95,8 @@ func (c *recorder) add(s settled) (next job, ok bool) {
 	return next, ok
 }
 
-// finish records a batch, frees its slots, and claims for them at once if more is waiting. Of what it gets it returns one job and hands the others to other workers.
+// finish records a batch, frees its slots, and claims for them at once if more is waiting. Of what it gets it returns
+// one job and hands the others to other workers.
 func (r *run) finish(batch []settled) (next job, ok bool) {
 	r.recorder.writes.open()
 	r.record(r.recorder.writes.ctx, batch)
@@ -131,7 +133,8 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 	return job{&leases[0], asked}, true
 }
 
-// record writes outcomes until ctx ends: together first and, if the store refuses them, one by one, so that one that cannot be stored does not keep the others from it.
+// record writes outcomes until ctx ends: together first and, if the store refuses them, one by one, so that one that
+// cannot be stored does not keep the others from it.
 // What cannot be written is left to the end of its lease, and sent again.
 func (e *engine) record(ctx context.Context, batch []settled) {
 	err := e.recordOnce(ctx, batch)

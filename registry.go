@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// EventType is one kind of event and the type of its data. It is declared once, as a package variable, and shared by the emitting side (New) and the
-// receiving side ([Handle], Decode).
+// EventType is one kind of event and the type of its data. It is declared once, as a package variable, and shared by
+// the emitting side (New) and the receiving side ([Handle], Decode).
 type EventType[T any] struct {
 	name, description string
 	example           T
@@ -22,9 +22,10 @@ const maxNameBytes = 64
 
 var nameForm = regexp.MustCompile(`^[a-z0-9_]+(\.[a-z0-9_]+)*$`)
 
-// NewEventType declares an event type. Its name has the form ^[a-z0-9_]+(\.[a-z0-9_]+)*$, at most 64 bytes; "ping" is reserved.
-// The description and the example are what people see who choose what to subscribe to. NewEventType panics on a malformed name and on an example that
-// does not marshal, as regexp.MustCompile does: both are mistakes in the source.
+// NewEventType declares an event type. Its name has the form ^[a-z0-9_]+(\.[a-z0-9_]+)*$, at most 64 bytes; "ping" is
+// reserved.
+// The description and the example are what people see who choose what to subscribe to. NewEventType panics on a
+// malformed name and on an example that does not marshal, as regexp.MustCompile does: both are mistakes in the source.
 func NewEventType[T any](name, description string, example T) EventType[T] {
 	if name == pingName {
 		panic(`webhook: NewEventType: "ping" is reserved`)
@@ -54,7 +55,8 @@ func (t EventType[T]) Example() json.RawMessage {
 	return data
 }
 
-// New makes an event: its id, time and bytes are fixed here. Data that does not marshal makes an event that Emit refuses with [ErrInvalidData].
+// New makes an event: its id, time and bytes are fixed here. Data that does not marshal makes an event that Emit
+// refuses with [ErrInvalidData].
 func (t EventType[T]) New(sessionID string, data T, opts ...EventOption) Event {
 	raw, err := encode(data)
 	if err != nil {
@@ -63,7 +65,8 @@ func (t EventType[T]) New(sessionID string, data T, opts ...EventOption) Event {
 	return newEvent(t.name, sessionID, raw, opts)
 }
 
-// Decode reads the data of an event of this type. An event of another type gives [ErrUnknownEventType], data that does not fit [ErrInvalidData].
+// Decode reads the data of an event of this type. An event of another type gives [ErrUnknownEventType], data that does
+// not fit [ErrInvalidData].
 func (t EventType[T]) Decode(e Event) (T, error) {
 	var data T
 	if e.Type != t.name {
@@ -156,8 +159,9 @@ func (r *Registry) Lookup(name string) (AnyEventType, bool) {
 	return t, ok
 }
 
-// Event is the untyped door, for callers that have a type's name and JSON: data must decode as that type's data and is written into the
-// body byte for byte, with the fields that the type does not know. Errors: [ErrUnknownEventType], [ErrInvalidData], and what Emit refuses an event for.
+// Event is the untyped door, for callers that have a type's name and JSON: data must decode as that type's data and is
+// written into the body byte for byte, with the fields that the type does not know. Errors: [ErrUnknownEventType],
+// [ErrInvalidData], and what Emit refuses an event for.
 func (r *Registry) Event(name, sessionID string, data json.RawMessage, opts ...EventOption) (Event, error) {
 	fail := func(err error) (Event, error) { return Event{}, fmt.Errorf("webhook: %w", err) }
 	t, ok := r.byName[name]

@@ -9,15 +9,16 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// RetryPolicy says how long to wait after a failed attempt. It must be a pure function, safe for concurrent use: the dispatcher keeps no state for it between
-// attempts, so that a schedule survives a restart.
+// RetryPolicy says how long to wait after a failed attempt. It must be a pure function, safe for concurrent use: the
+// dispatcher keeps no state for it between attempts, so that a schedule survives a restart.
 type RetryPolicy interface {
-	// Next returns the wait after failed attempt number n (1 for the first; interrupted attempts are not counted), or false if there is to be no further attempt.
+	// Next returns the wait after failed attempt number n (1 for the first; interrupted attempts are not counted), or
+	// false if there is to be no further attempt.
 	Next(n int, failed Attempt) (wait time.Duration, again bool)
 }
 
-// Backoff is the exponential policy: Initial, then Multiplier times the wait before, each spread by Jitter. Its zero value is the default policy: three retries after about
-// 10 s, 1 min and 6 min.
+// Backoff is the exponential policy: Initial, then Multiplier times the wait before, each spread by Jitter. Its zero
+// value is the default policy: three retries after about 10 s, 1 min and 6 min.
 type Backoff struct {
 	Retries    int           // Defaults to 3; negative: none. At most 100
 	Initial    time.Duration // Defaults to 10 s
@@ -70,7 +71,8 @@ func (b Backoff) Next(n int, _ Attempt) (time.Duration, bool) {
 	if n > b.Retries {
 		return 0, false
 	}
-	// A fresh generator each time, stepped n times: it is stateful and not safe for concurrent use, the policy is neither.
+	// A fresh generator each time, stepped n times: it is stateful and not safe for concurrent use, the policy is
+	// neither.
 	// MaxElapsedTime 0, since the generator's own default ends any schedule after 15 minutes.
 	exp := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(b.Initial),
@@ -106,7 +108,8 @@ func (s Schedule) check() error {
 	return nil
 }
 
-// StandardSchedule returns the waits that the Standard Webhooks specification proposes, section "Deliverability and reliability": nine retries over about 75 hours.
+// StandardSchedule returns the waits that the Standard Webhooks specification proposes, section "Deliverability and
+// reliability": nine retries over about 75 hours.
 func StandardSchedule() Schedule {
 	const h = time.Hour
 	return Schedule{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * h, 5 * h, 10 * h, 14 * h, 20 * h, 24 * h}
@@ -118,7 +121,8 @@ type RetryFunc func(n int, failed Attempt) (wait time.Duration, again bool)
 // Next implements [RetryPolicy].
 func (f RetryFunc) Next(n int, failed Attempt) (time.Duration, bool) { return f(n, failed) }
 
-// retryStore repeats a call to a store that is away, with growing pauses, until it succeeds, its error is final, or ctx ends. It returns the call's last error.
+// retryStore repeats a call to a store that is away, with growing pauses, until it succeeds, its error is final, or ctx
+// ends. It returns the call's last error.
 func retryStore(ctx context.Context, call func() error, failed func(error)) error {
 	exp := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	var last error

@@ -15,9 +15,13 @@ const DefaultOverlap = 24 * time.Hour
 
 const maxOverlap = 7 * 24 * time.Hour
 
-// RotateSecret gives an endpoint a new secret, or its first one. For the time of overlap, at most 7 days, the old one is live too: webhook-signature then carries a signature of each, and X-Meshia-Signature, which has room for
-// one, that of the secret which the endpoint last accepted, the other one on the retry of a delivery that failed. So a receiver that knows one secret may swap it at any moment of the overlap. An overlap of 0 ends the old secret at once: for one that
-// leaked. Only two secrets are live at a time: a rotation during an overlap ends the older one. Errors: [ErrInvalidEndpoint] with [ErrInvalidSecret], [ErrNotFound], [ErrVersionConflict] if the endpoint is changed at the same time.
+// RotateSecret gives an endpoint a new secret, or its first one. For the time of overlap, at most 7 days, the old one
+// is live too: webhook-signature then carries a signature of each, and X-Meshia-Signature, which has room for one, that
+// of the secret which the endpoint last accepted, the other one on the retry of a delivery that failed. So a receiver
+// that knows one secret may swap it at any moment of the overlap. An overlap of 0 ends the old secret at once: for one
+// that leaked. Only two secrets are live at a time: a rotation during an overlap ends the older one. Errors:
+// [ErrInvalidEndpoint] with [ErrInvalidSecret], [ErrNotFound], [ErrVersionConflict] if the endpoint is changed at the
+// same time.
 func (d *Dispatcher) RotateSecret(ctx context.Context, endpointID string, secret Secret, overlap time.Duration) (Endpoint, error) {
 	errs := []error{field("secret", secret.Validate())}
 	if overlap < 0 || overlap > maxOverlap {
@@ -37,14 +41,16 @@ func (d *Dispatcher) RotateSecret(ctx context.Context, endpointID string, secret
 	})
 }
 
-// FinishRotation ends an overlap now: only the newest secret signs from here on. Without an overlap it does nothing. Errors: as RotateSecret.
+// FinishRotation ends an overlap now: only the newest secret signs from here on. Without an overlap it does nothing.
+// Errors: as RotateSecret.
 func (d *Dispatcher) FinishRotation(ctx context.Context, endpointID string) (Endpoint, error) {
 	return d.changeSecrets(ctx, "finish rotation", endpointID, func(live []StoredSecret, _ time.Time) []StoredSecret {
 		return live[max(len(live)-1, 0):]
 	})
 }
 
-// RevealSecret returns the endpoint's newest secret, in the clear. It is empty if requests are not signed. Errors: [ErrNotFound].
+// RevealSecret returns the endpoint's newest secret, in the clear. It is empty if requests are not signed. Errors:
+// [ErrNotFound].
 func (d *Dispatcher) RevealSecret(ctx context.Context, endpointID string) (Secret, error) {
 	return read(d, "reveal secret", func() (Secret, error) {
 		e, err := d.store.Endpoint(ctx, d.tenant, endpointID)

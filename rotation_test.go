@@ -14,7 +14,8 @@ import (
 	"github.com/meshia/webhook/webhooktest"
 )
 
-// singleSecret is a receiver that knows one secret, as the documentation's function does, and answers 401 to what another one signed.
+// singleSecret is a receiver that knows one secret, as the documentation's function does, and answers 401 to what
+// another one signed.
 type singleSecret struct {
 	secret   atomic.Pointer[string]
 	verify   func(secret string, header http.Header, body []byte) error
@@ -47,7 +48,8 @@ func standard(secret string, header http.Header, body []byte) error {
 	return v.Verify(header, body)
 }
 
-// TestAReceiverMaySwapItsSecretAtAnyMomentOfTheOverlap rotates under steady traffic and lets the receiver swap at one moment after the other: nothing is lost.
+// TestAReceiverMaySwapItsSecretAtAnyMomentOfTheOverlap rotates under steady traffic and lets the receiver swap at one
+// moment after the other: nothing is lost.
 func TestAReceiverMaySwapItsSecretAtAnyMomentOfTheOverlap(t *testing.T) {
 	for scheme, verify := range map[string]func(string, http.Header, []byte) error{"documented": documented, "standard": standard} {
 		for swap := time.Duration(0); swap <= time.Hour; swap += 7 * time.Minute {

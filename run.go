@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// Run sends what is due until ctx ends. It then claims no more, waits up to Config.Drain for the attempts in flight, cuts off those that are left, records every
-// outcome, and returns nil: nothing of it runs on. It returns [ErrRunning] if this dispatcher, or a view of it, is running already. A store that is away does not end it.
+// Run sends what is due until ctx ends. It then claims no more, waits up to Config.Drain for the attempts in flight,
+// cuts off those that are left, records every outcome, and returns nil: nothing of it runs on. It returns [ErrRunning]
+// if this dispatcher, or a view of it, is running already. A store that is away does not end it.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	r := newRun(ctx, d.engine)
 	if !d.run.CompareAndSwap(nil, r) {
@@ -77,8 +78,8 @@ func (r *run) reserve(n int) int {
 	return n
 }
 
-// occupy puts leases on the reserved slots and gives the slots that are left back. The answer is false if Run is ending: whoever waited for the store
-// until now is not waited for, and the leases are given back unsent.
+// occupy puts leases on the reserved slots and gives the slots that are left back. The answer is false if Run is
+// ending: whoever waited for the store until now is not waited for, and the leases are given back unsent.
 func (r *run) occupy(leases []Lease, reserved int) bool {
 	slow := 0
 	for i := range leases {
@@ -133,7 +134,8 @@ func (r *run) start(leases []Lease, asked time.Time) {
 	}
 }
 
-// work makes attempts until Run is over. Workers are kept since the stack of a request, once grown, serves the next one too.
+// work makes attempts until Run is over. Workers are kept since the stack of a request, once grown, serves the next one
+// too.
 func (r *run) work(j job) {
 	out := newLine(r.attempts, r.cfg.Timeout)
 	defer out.drop()
@@ -208,7 +210,8 @@ func (r *run) listen(ctx context.Context) {
 	}
 }
 
-// claim leases what fits into the free slots, and returns it with how long to wait before the next look. asked is when the store was asked.
+// claim leases what fits into the free slots, and returns it with how long to wait before the next look. asked is when
+// the store was asked.
 func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait time.Duration) {
 	n := r.reserve(r.cfg.Slots)
 	r.mu.Lock()

@@ -14,10 +14,12 @@ import (
 	"unique"
 )
 
-// Secret is a signing secret. Whatever prints, logs or marshals it gets "whsec_***" instead, which is itself not a valid secret: what was printed can never be
-// saved by mistake. [Secret.Reveal] is the one way to its text. The zero value is no secret, and prints as "". Secrets of one text are equal.
+// Secret is a signing secret. Whatever prints, logs or marshals it gets "whsec_***" instead, which is itself not a
+// valid secret: what was printed can never be saved by mistake. [Secret.Reveal] is the one way to its text. The zero
+// value is no secret, and prints as "". Secrets of one text are equal.
 //
-// The text is behind a pointer, because package fmt shows what is in an unexported field, and what a verb like %p does not fit, without asking its methods.
+// The text is behind a pointer, because package fmt shows what is in an unexported field, and what a verb like %p does
+// not fit, without asking its methods.
 type Secret struct{ text unique.Handle[string] }
 
 const (
@@ -29,7 +31,8 @@ const (
 	newKeyBytes    = 32 // the length of the hash, as RFC 2104 section 3 recommends
 )
 
-// NewSecret makes a secret of its text, as its owner typed it or a configuration holds it. It does not judge it: see [Secret.Validate].
+// NewSecret makes a secret of its text, as its owner typed it or a configuration holds it. It does not judge it: see
+// [Secret.Validate].
 func NewSecret(text string) Secret {
 	if text == "" {
 		return Secret{}
@@ -55,9 +58,10 @@ func (s Secret) Reveal() string {
 // IsZero reports whether there is no secret.
 func (s Secret) IsZero() bool { return s == Secret{} }
 
-// Validate returns [ErrInvalidSecret], wrapped with the reason, for a secret that must not be saved: one that is empty, over 256 bytes, not valid UTF-8 or has
-// control characters in it (a newline at its end, mostly); one that begins with whsec_ and is not base64, padded or not, of 24 to 64 bytes after that; and an
-// asymmetric key of Standard Webhooks, whpk_ or whsk_. A secret of any other form is taken as it is.
+// Validate returns [ErrInvalidSecret], wrapped with the reason, for a secret that must not be saved: one that is empty,
+// over 256 bytes, not valid UTF-8 or has control characters in it (a newline at its end, mostly); one that begins with
+// whsec_ and is not base64, padded or not, of 24 to 64 bytes after that; and an asymmetric key of Standard Webhooks,
+// whpk_ or whsk_. A secret of any other form is taken as it is.
 func (s Secret) Validate() error {
 	text := s.Reveal()
 	switch {
@@ -87,7 +91,8 @@ func checkSecret(text string) error {
 	return nil
 }
 
-// decodeKey reads base64, padded or not. Spare bits in the last character are accepted: other libraries read such secrets, and the key is the same.
+// decodeKey reads base64, padded or not. Spare bits in the last character are accepted: other libraries read such
+// secrets, and the key is the same.
 func decodeKey(encoded string) ([]byte, error) {
 	encoding := base64.RawStdEncoding
 	if strings.HasSuffix(encoded, "=") {
@@ -132,7 +137,8 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // MarshalJSON returns the redacted form.
 func (s Secret) MarshalJSON() ([]byte, error) { return []byte(s.GoString()), nil }
 
-// UnmarshalText reads a secret from a configuration or a form. The redacted form is [ErrInvalidSecret]: it was marshalled, and the secret is lost.
+// UnmarshalText reads a secret from a configuration or a form. The redacted form is [ErrInvalidSecret]: it was
+// marshalled, and the secret is lost.
 func (s *Secret) UnmarshalText(text []byte) error {
 	if string(text) == redacted {
 		return fmt.Errorf("%w: it is the redacted form, not the secret", ErrInvalidSecret)

@@ -12,7 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// sender makes one attempt: it signs, posts, and reads the response within its bounds. It knows no store and never tries again.
+// sender makes one attempt: it signs, posts, and reads the response within its bounds. It knows no store and never
+// tries again.
 type sender struct {
 	transport   http.RoundTripper
 	maxResponse int // bytes kept of a response's body, and of its header
@@ -37,7 +38,8 @@ type signingKey struct {
 	signer *Signer
 }
 
-// send makes the attempt that l gives the right to. It returns when the exchange is over, has timed out, or the line's parent has ended.
+// send makes the attempt that l gives the right to. It returns when the exchange is over, has timed out, or the line's
+// parent has ended.
 func (s *sender) send(out *line, l *Lease, to target) Attempt {
 	now := time.Now()
 	a := Attempt{Number: l.Delivery.AttemptCount, StartedAt: now.UTC()}
@@ -49,14 +51,16 @@ func (s *sender) send(out *line, l *Lease, to target) Attempt {
 		Method: http.MethodPost, URL: to.url, Host: to.url.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: header, ContentLength: int64(len(body)),
-		// No GetBody: net/http would use it to send the request again by itself, and that request would have no row in the log.
+		// No GetBody: net/http would use it to send the request again by itself, and that request would have no row in
+		// the log.
 		Body: io.NopCloser(bytes.NewReader(body)),
 	}
 
 	a.RequestHeader = withoutSignatures(header)
 	out.open(now)
 	defer out.close()
-	// The round tripper, not a client around it: a client would follow redirects, and carry the signature to a host that nobody registered.
+	// The round tripper, not a client around it: a client would follow redirects, and carry the signature to a host
+	// that nobody registered.
 	resp, err := s.transport.RoundTrip(req.WithContext(out.traced))
 	switch {
 	case err != nil:
@@ -69,8 +73,9 @@ func (s *sender) send(out *line, l *Lease, to target) Attempt {
 	return a
 }
 
-// withoutSignatures is a request's header as it is logged: a stored signature could be replayed. It is a map of its own, since the transport may read the request's
-// after it has returned: a peer can answer before the request is written.
+// withoutSignatures is a request's header as it is logged: a stored signature could be replayed. It is a map of its
+// own, since the transport may read the request's after it has returned: a peer can answer before the request is
+// written.
 func withoutSignatures(h http.Header) http.Header {
 	kept := make(http.Header, len(h))
 	for name, values := range h {
@@ -81,7 +86,8 @@ func withoutSignatures(h http.Header) http.Header {
 	return kept
 }
 
-// requestHeader is everything that goes over the wire beside the body, and the id of the secret that signed X-Meshia-Signature.
+// requestHeader is everything that goes over the wire beside the body, and the id of the secret that signed
+// X-Meshia-Signature.
 func requestHeader(l *Lease, live []signingKey, now time.Time) (http.Header, string) {
 	h := make(http.Header, 8)
 	values := make([]string, 0, 8) // one allocation for all of them
@@ -108,8 +114,9 @@ func requestHeader(l *Lease, live []signingKey, now time.Time) (http.Header, str
 	return h, key.id
 }
 
-// choose says which secret signs X-Meshia-Signature, which has room for one. A receiver knows one of them, and may change from the old to the new at any
-// moment: it is served with the one that it last accepted, at first the oldest, and a delivery that failed with one is tried again with the other.
+// choose says which secret signs X-Meshia-Signature, which has room for one. A receiver knows one of them, and may
+// change from the old to the new at any moment: it is served with the one that it last accepted, at first the oldest,
+// and a delivery that failed with one is tried again with the other.
 func choose(live []signingKey, l *Lease) int {
 	choice := 0
 	for i, k := range live {
@@ -129,8 +136,8 @@ func (a *Attempt) fail(result AttemptResult, class ErrorClass, detail string) {
 	a.Result, a.Error, a.Detail = result, class, clip(detail, 256)
 }
 
-// read takes the response in. Whether the delivery succeeded is decided by the status line: a body that is cut off after it changes nothing, as
-// the receiver has answered by then.
+// read takes the response in. Whether the delivery succeeded is decided by the status line: a body that is cut off
+// after it changes nothing, as the receiver has answered by then.
 func (a *Attempt) read(resp *http.Response, limit int) {
 	defer resp.Body.Close()
 	a.Status = resp.StatusCode
@@ -178,7 +185,8 @@ func cutRune(b []byte) []byte {
 	return b
 }
 
-// fieldCost is what a field of a header takes in memory beside its bytes, about. Without it thousands of empty ones would fit into a limit.
+// fieldCost is what a field of a header takes in memory beside its bytes, about. Without it thousands of empty ones
+// would fit into a limit.
 const fieldCost = 64
 
 // clipHeader keeps the fields of h that fit into limit bytes, in no particular order where they do not all fit.

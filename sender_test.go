@@ -218,7 +218,8 @@ func TestAConnectionIsKeptForTheNextAttempt(t *testing.T) {
 	require.Equal(t, first.Attempts[0].RemoteAddr, second.Attempts[0].RemoteAddr)
 }
 
-// TestAnAttemptIsSentOnce breaks a kept connection after the request was read: net/http would send some requests again by itself, and the log would have one row for two.
+// TestAnAttemptIsSentOnce breaks a kept connection after the request was read: net/http would send some requests again
+// by itself, and the log would have one row for two.
 func TestAnAttemptIsSentOnce(t *testing.T) {
 	t.Parallel()
 	for _, protocol := range []string{"http/1.1", "h2"} { // of which the second is offered in vain
@@ -293,7 +294,8 @@ func TestARefusedConnectionIsNamed(t *testing.T) {
 	require.NotContains(t, a.Detail, "127.0.0.1")
 }
 
-// TestAnAddressThatIsNotAllowedIsNamed dials a name that leads inside: the URL's rules cannot see that, the guard at the dial does.
+// TestAnAddressThatIsNotAllowedIsNamed dials a name that leads inside: the URL's rules cannot see that, the guard at
+// the dial does.
 func TestAnAddressThatIsNotAllowedIsNamed(t *testing.T) {
 	t.Parallel()
 	receiver := webhooktest.NewReceiver(t)

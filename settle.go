@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// slowAfter is the latency from which an endpoint counts as slow though it answers 2xx: a few such endpoints would otherwise hold most of the slots.
+// slowAfter is the latency from which an endpoint counts as slow though it answers 2xx: a few such endpoints would
+// otherwise hold most of the slots.
 const slowAfter = time.Second
 
 // rules are what settle decides by.
@@ -18,7 +19,8 @@ type rules struct {
 	maxInFlight   int
 }
 
-// settle decides what becomes of a delivery after an attempt, and of its endpoint. It is a pure function: nothing else decides it.
+// settle decides what becomes of a delivery after an attempt, and of its endpoint. It is a pure function: nothing else
+// decides it.
 func (r rules) settle(l *Lease, a Attempt) Outcome {
 	o := Outcome{
 		Tenant: l.Delivery.Tenant, DeliveryID: l.Delivery.ID, EndpointID: l.Delivery.EndpointID, Token: l.Token,
@@ -65,7 +67,8 @@ func (r rules) again(l *Lease, a Attempt) (OutcomeKind, time.Duration) {
 	return OutcomeRetry, max(wait, min(asked, r.maxRetryAfter))
 }
 
-// retryAfter reads a Retry-After header in both its forms (RFC 9110, section 10.2.3). What is in neither, or lies in the past, asks for nothing.
+// retryAfter reads a Retry-After header in both its forms (RFC 9110, section 10.2.3). What is in neither, or lies in
+// the past, asks for nothing.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
 	if value == "" {

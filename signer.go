@@ -21,7 +21,8 @@ const (
 	HeaderID = "webhook-id"
 	// HeaderTimestamp carries the Unix time of the attempt, in seconds.
 	HeaderTimestamp = "webhook-timestamp"
-	// HeaderStandardSignature carries the Standard Webhooks signatures of the request, separated by spaces: v1,<base64 HMAC-SHA256 of id.timestamp.body>.
+	// HeaderStandardSignature carries the Standard Webhooks signatures of the request, separated by spaces: v1,<base64
+	// HMAC-SHA256 of id.timestamp.body>.
 	HeaderStandardSignature = "webhook-signature"
 	// HeaderDelivery carries the delivery's id. It is not signed: for support and logs.
 	HeaderDelivery = "X-Meshia-Delivery"
@@ -36,8 +37,9 @@ const (
 	standardBytes  = len(standardPrefix) + (sha256.Size+2)/3*4
 )
 
-// Sign returns the X-Meshia-Signature of a body: "sha256=" and 64 lower-case hex digits. The key is the secret's bytes, also where it has the form whsec_. With an empty
-// secret it returns "", which verifies nowhere. Senders of many requests use a [Signer].
+// Sign returns the X-Meshia-Signature of a body: "sha256=" and 64 lower-case hex digits. The key is the secret's bytes,
+// also where it has the form whsec_. With an empty secret it returns "", which verifies nowhere. Senders of many
+// requests use a [Signer].
 func Sign(body []byte, secret string) string {
 	if secret == "" {
 		return ""
@@ -46,7 +48,8 @@ func Sign(body []byte, secret string) string {
 	return string(signature[:])
 }
 
-// Signer signs requests with one secret. It is safe for concurrent use, and faster than [Sign] from the second request on.
+// Signer signs requests with one secret. It is safe for concurrent use, and faster than [Sign] from the second request
+// on.
 type Signer struct {
 	plain    *hmacKey // the secret's bytes
 	standard *hmacKey // what a whsec_ secret encodes; otherwise the same key
@@ -75,15 +78,17 @@ func (s *Signer) Signature(body []byte) string {
 	return string(signature[:])
 }
 
-// StandardSignature returns "v1,<base64>" for one attempt at sending a body: the Standard Webhooks signature over the event's id, the Unix time of the attempt and the
-// body. The key is what a whsec_ secret encodes, or the bytes of a secret of another form. The id must not contain a dot.
+// StandardSignature returns "v1,<base64>" for one attempt at sending a body: the Standard Webhooks signature over the
+// event's id, the Unix time of the attempt and the body. The key is what a whsec_ secret encodes, or the bytes of a
+// secret of another form. The id must not contain a dot.
 func (s *Signer) StandardSignature(id string, at time.Time, body []byte) string {
 	var digits [20]byte
 	signature := s.standard.signStandard(id, string(strconv.AppendInt(digits[:0], at.Unix(), 10)), body)
 	return string(signature[:])
 }
 
-// hmacKey signs under one key. It keeps keyed hashes in a pool: keying one costs more than signing a short body with it.
+// hmacKey signs under one key. It keeps keyed hashes in a pool: keying one costs more than signing a short body with
+// it.
 type hmacKey struct{ pool sync.Pool }
 
 // keyedHash is an HMAC and room for what would escape to the heap with each use.
@@ -131,8 +136,8 @@ type blankHash struct {
 
 var blankHashes = sync.Pool{New: func() any { return &blankHash{hash: sha256.New()} }}
 
-// signOnce is HMAC (RFC 2104) for a key that is used once. Making an hmac.New for it takes twice the time of a short body's signature, in allocations
-// mostly; a pooled SHA-256 needs none. Nothing of the key stays in the pool.
+// signOnce is HMAC (RFC 2104) for a key that is used once. Making an hmac.New for it takes twice the time of a short
+// body's signature, in allocations mostly; a pooled SHA-256 needs none. Nothing of the key stays in the pool.
 func signOnce(body []byte, secret string) (signature [hexBytes]byte) {
 	h := blankHashes.Get().(*blankHash)
 	if len(secret) > sha256.BlockSize {

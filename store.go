@@ -5,17 +5,21 @@ import (
 	"time"
 )
 
-// Store keeps endpoints, events, deliveries and attempts. Applications choose one and hand it to [NewDispatcher]; its methods are for dispatchers, as those of
-// database/sql/driver are for database/sql. What follows is the contract for authors of stores; package storetest checks all that it demands.
+// Store keeps endpoints, events, deliveries and attempts. Applications choose one and hand it to [NewDispatcher]; its
+// methods are for dispatchers, as those of database/sql/driver are for database/sql. What follows is the contract for
+// authors of stores; package storetest checks all that it demands.
 //
 // A store MUST be safe for concurrent use, by the dispatchers of one process and, where it is shared, of many.
 // A store MUST start no goroutine that outlives the call that needs it.
 // A call whose context has ended MUST return an error and have changed all or nothing.
-// Every time that it fills in or compares MUST come from the store's own clock: the database's where there is one; callers hand it durations. Times within the values
-// that it is given (Event.Time, Attempt.StartedAt, those of secrets) are kept and decide nothing.
-// Every method MUST see and change only what belongs to the tenant that it is given: what another tenant has is not found ([ErrNotFound]) and in no list, never forbidden.
+// Every time that it fills in or compares MUST come from the store's own clock: the database's where there is one;
+// callers hand it durations. Times within the values that it is given (Event.Time, Attempt.StartedAt, those of secrets)
+// are kept and decide nothing.
+// Every method MUST see and change only what belongs to the tenant that it is given: what another tenant has is not
+// found ([ErrNotFound]) and in no list, never forbidden.
 // Values MUST be kept exactly: bodies byte for byte, text with any valid UTF-8, times to the millisecond or finer.
-// What a store returns MUST NOT change afterwards, and what it was given MUST NOT be changed by it. It may keep what it was given: callers do not modify that any more.
+// What a store returns MUST NOT change afterwards, and what it was given MUST NOT be changed by it. It may keep what it
+// was given: callers do not modify that any more.
 //
 // A [Judge] runs in the store's transaction, or under its lock: it is quick, pure and calls no store.
 type Store interface {
@@ -24,25 +28,32 @@ type Store interface {
 	History
 }
 
-// Outbox accepts events. It is a part of its own so that a store can offer one that writes into a transaction of the caller's: see Dispatcher.EmitTo.
+// Outbox accepts events. It is a part of its own so that a store can offer one that writes into a transaction of the
+// caller's: see Dispatcher.EmitTo.
 type Outbox interface {
 	// Enqueue stores the events and a delivery for each endpoint that is to get them.
 	//
 	// It MUST store all of the request's events with all of their deliveries, or nothing.
 	// It MUST store every event, also one that no endpoint subscribed to.
-	// An event whose id the tenant has already with an equal Event.Digest MUST change nothing: the first one's time and body stand.
+	// An event whose id the tenant has already with an equal Event.Digest MUST change nothing: the first one's time and
+	// body stand.
 	// With another digest Enqueue MUST return [ErrConflict] and store nothing.
 	// Both MUST hold as well for two events with one id in one request, which are one event.
-	// Each new event MUST get exactly one delivery, of KindEvent and due at once, for each endpoint of the tenant that subscribes to it (Endpoint.Subscribes) and whose state Queues.
-	// For an endpoint that subscribes and whose state does not queue, the event MUST be counted in the endpoint's open gap.
-	// A store whose room for pending deliveries is bounded MUST return [ErrStoreFull] and store nothing when the bound is reached.
+	// Each new event MUST get exactly one delivery, of KindEvent and due at once, for each endpoint of the tenant that
+	// subscribes to it (Endpoint.Subscribes) and whose state Queues.
+	// For an endpoint that subscribes and whose state does not queue, the event MUST be counted in the endpoint's open
+	// gap.
+	// A store whose room for pending deliveries is bounded MUST return [ErrStoreFull] and store nothing when the bound
+	// is reached.
 	//
-	// A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no other, whatever its state, window and subscriptions, and MUST lease it to the caller;
+	// A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no
+	// other, whatever its state, window and subscriptions, and MUST lease it to the caller;
 	// the event may be a stored one, which is then not stored again.
 	// If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing.
 	//
-	// A request with a HandOver may be answered with some of its deliveries leased already. A delivery MUST be handed over only if the endpoint is active, has fewer leases than its
-	// Health.Window, is not slow and has nothing due before it; and never more than HandOver.Max of them.
+	// A request with a HandOver may be answered with some of its deliveries leased already. A delivery MUST be handed
+	// over only if the endpoint is active, has fewer leases than its Health.Window, is not slow and has nothing due
+	// before it; and never more than HandOver.Max of them.
 	Enqueue(ctx context.Context, req EnqueueRequest) (EnqueueResult, error)
 }
 
@@ -86,37 +97,55 @@ type Queue interface {
 
 	// Claim leases deliveries that are due.
 	//
-	// While a lease lasts its delivery MUST NOT be given to anyone else. A lease ends when its outcome is recorded or when its term has run out; its Token MUST be one that the delivery never had before.
-	// The delivery's AttemptCount MUST be raised by one with the lease, and all that is needed to log the attempt as interrupted MUST be stored with it.
-	// Claim MUST hand out only deliveries that are due, whose endpoint is active, or paused with PausedUntil in the past.
-	// Claim MUST NOT give an endpoint more leases, over all owners and however they were given, than its Health.Window (0 counts as 1).
+	// While a lease lasts its delivery MUST NOT be given to anyone else. A lease ends when its outcome is recorded or
+	// when its term has run out; its Token MUST be one that the delivery never had before.
+	// The delivery's AttemptCount MUST be raised by one with the lease, and all that is needed to log the attempt as
+	// interrupted MUST be stored with it.
+	// Claim MUST hand out only deliveries that are due, whose endpoint is active, or paused with PausedUntil in the
+	// past.
+	// Claim MUST NOT give an endpoint more leases, over all owners and however they were given, than its Health.Window
+	// (0 counts as 1).
 	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set.
-	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being served. An endpoint waits since it was last served, since it had something
-	// due and since its pause was over, whichever came last.
-	// Of one endpoint's due deliveries the one that fell due first MUST come first, but first attempts and retries MUST take turns while both are due.
-	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment, and the secret of the last attempt that was not interrupted.
+	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being
+	// served. An endpoint waits since it was last served, since it had something due and since its pause was over,
+	// whichever came last.
+	// Of one endpoint's due deliveries the one that fell due first MUST come first, but first attempts and retries MUST
+	// take turns while both are due.
+	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment,
+	// and the secret of the last attempt that was not interrupted.
 	//
 	// Before it hands anything out, Claim settles what nobody else will.
-	// A lease whose term has run out MUST be logged as an attempt with AttemptInterrupted and ErrorOwnerLost, started when the lease was given; its delivery MUST fall due at once, or fail with FailInterrupted if its kind is Once or
+	// A lease whose term has run out MUST be logged as an attempt with AttemptInterrupted and ErrorOwnerLost, started
+	// when the lease was given; its delivery MUST fall due at once, or fail with FailInterrupted if its kind is Once or
 	// this was interruption number [MaxInterrupted].
-	// A pending delivery that was created longer than MaxAge ago MUST fail with FailExpired, whatever its endpoint's state; a call may leave some of them to the next call, but MUST NOT hand them out.
+	// A pending delivery that was created longer than MaxAge ago MUST fail with FailExpired, whatever its endpoint's
+	// state; a call may leave some of them to the next call, but MUST NOT hand them out.
 	//
-	// Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a pause ends. It may be earlier. Deliveries of slow
-	// endpoints need not count while MaxSlow is reached: the caller knows by itself when it has room for them.
-	// Claimed.Blocked MUST be true if deliveries are left that only the window of their endpoint, Max or MaxSlow keeps from being handed out, now or when they fall due.
+	// Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a
+	// pause ends. It may be earlier. Deliveries of slow endpoints need not count while MaxSlow is reached: the caller
+	// knows by itself when it has room for them.
+	// Claimed.Blocked MUST be true if deliveries are left that only the window of their endpoint, Max or MaxSlow keeps
+	// from being handed out, now or when they fall due.
 	// Claimed.Next need not count those.
 	Claim(ctx context.Context, req ClaimRequest) (Claimed, error)
 
 	// Record stores outcomes and answers, for each, whether it was applied.
 	//
-	// An outcome whose Token is not that of the delivery's present lease MUST change nothing and be answered with false; it MUST NOT keep the other outcomes from being applied. A lease whose term has run out is still
-	// present until Claim has settled it.
-	// The attempt's row, the delivery's state and due time, and the endpoint's health MUST be written in one transaction.
-	// OutcomeDelivered MUST make the delivery succeeded, OutcomeFailed failed with its Reason, OutcomeRetry pending and due after Wait.
-	// OutcomeInterrupted MUST do what Claim does for a lease that has run out, but for the row, which is the outcome's, and the due time, which is after Wait.
-	// OutcomeReleased MUST store no attempt, lower AttemptCount by one and make the delivery pending and due after Wait; where the kind is Once it MUST fail with FailCancelled.
-	// A delivery that would be pending but whose endpoint was deleted MUST fail with FailEndpointDeleted, here and where Claim settles a lease.
-	// Judge MUST be called for an applied outcome, on the health as it is in the transaction, and what it returned in the transaction that was committed MUST be stored; for a deleted endpoint it is not called.
+	// An outcome whose Token is not that of the delivery's present lease MUST change nothing and be answered with
+	// false; it MUST NOT keep the other outcomes from being applied. A lease whose term has run out is still present
+	// until Claim has settled it.
+	// The attempt's row, the delivery's state and due time, and the endpoint's health MUST be written in one
+	// transaction.
+	// OutcomeDelivered MUST make the delivery succeeded, OutcomeFailed failed with its Reason, OutcomeRetry pending and
+	// due after Wait.
+	// OutcomeInterrupted MUST do what Claim does for a lease that has run out, but for the row, which is the outcome's,
+	// and the due time, which is after Wait.
+	// OutcomeReleased MUST store no attempt, lower AttemptCount by one and make the delivery pending and due after
+	// Wait; where the kind is Once it MUST fail with FailCancelled.
+	// A delivery that would be pending but whose endpoint was deleted MUST fail with FailEndpointDeleted, here and
+	// where Claim settles a lease.
+	// Judge MUST be called for an applied outcome, on the health as it is in the transaction, and what it returned in
+	// the transaction that was committed MUST be stored; for a deleted endpoint it is not called.
 	// A final state MUST NOT change again.
 	Record(ctx context.Context, outcomes []Outcome) (applied []bool, err error)
 }
@@ -135,7 +164,8 @@ type Claimed struct {
 	Leases []Lease
 	// Next is how long until another call can find something; negative: nothing is waiting for a time to come.
 	Next time.Duration
-	// Blocked reports whether there is more than could be handed out: asking again is worth it as soon as an outcome is recorded.
+	// Blocked reports whether there is more than could be handed out: asking again is worth it as soon as an outcome is
+	// recorded.
 	Blocked bool
 }
 
@@ -144,7 +174,8 @@ type Endpoints interface {
 	// CreateEndpoint stores a new endpoint, with Version 1 and the store's time as CreatedAt and Health.Since.
 	//
 	// Endpoint.Secret MUST NOT be stored: what a store may know of secrets is in Secrets.
-	// It MUST return [ErrConflict] if the tenant has, or had, an endpoint with this id, and [ErrTooManyEndpoints] if it has max endpoints already; deleted ones do not count.
+	// It MUST return [ErrConflict] if the tenant has, or had, an endpoint with this id, and [ErrTooManyEndpoints] if it
+	// has max endpoints already; deleted ones do not count.
 	CreateEndpoint(ctx context.Context, e Endpoint, max int) (Endpoint, error)
 
 	// Endpoint returns one endpoint, or [ErrNotFound]; a deleted one MUST NOT be found.
@@ -153,9 +184,11 @@ type Endpoints interface {
 	// Endpoints returns the tenant's endpoints; the order MUST be that in which they were created.
 	Endpoints(ctx context.Context, tenant string) ([]Endpoint, error)
 
-	// UpdateEndpoint replaces the owner's fields (URL, Events, Description, Secrets) of the endpoint and applies judge, if not nil, to its health, in one transaction.
+	// UpdateEndpoint replaces the owner's fields (URL, Events, Description, Secrets) of the endpoint and applies judge,
+	// if not nil, to its health, in one transaction.
 	//
-	// If e.Version is not the stored one it MUST change nothing and return [ErrVersionConflict]; otherwise the version MUST grow by one.
+	// If e.Version is not the stored one it MUST change nothing and return [ErrVersionConflict]; otherwise the version
+	// MUST grow by one.
 	UpdateEndpoint(ctx context.Context, e Endpoint, judge Judge) (Endpoint, error)
 
 	// JudgeEndpoint applies judge to the endpoint's health and changes nothing else; the version MUST NOT change.
@@ -163,7 +196,8 @@ type Endpoints interface {
 
 	// DeleteEndpoint deletes the endpoint.
 	//
-	// Its pending deliveries MUST fail with FailEndpointDeleted; leased ones are settled by Record. Its deliveries and attempts MUST stay readable. Its open gap MUST be closed.
+	// Its pending deliveries MUST fail with FailEndpointDeleted; leased ones are settled by Record. Its deliveries and
+	// attempts MUST stay readable. Its open gap MUST be closed.
 	DeleteEndpoint(ctx context.Context, tenant, id string) error
 }
 
@@ -178,13 +212,16 @@ type History interface {
 	// Deliveries returns a page of the deliveries that match the filter, with their attempts.
 	//
 	// The newest MUST come first: by CreatedAt, then by ID, both falling. A page MUST have at most f.Limit rows.
-	// Following NextCursor MUST visit each delivery that was there at the first page, and still matches, exactly once, whatever is added meanwhile; NextCursor is empty after the last one.
+	// Following NextCursor MUST visit each delivery that was there at the first page, and still matches, exactly once,
+	// whatever is added meanwhile; NextCursor is empty after the last one.
 	// A cursor that the store did not make MUST be answered with [ErrInvalidCursor].
 	Deliveries(ctx context.Context, tenant string, f DeliveryFilter) (DeliveryPage, error)
 
-	// Gaps returns the endpoint's gaps, the newest first; also those of a deleted endpoint. An endpoint that the tenant never had has none.
+	// Gaps returns the endpoint's gaps, the newest first; also those of a deleted endpoint. An endpoint that the tenant
+	// never had has none.
 	//
-	// A gap MUST open when an endpoint is created in, or judged into, a state that does not queue, and close when it leaves it; a change of the state or its reason among those that do not queue MUST close one and open the next.
+	// A gap MUST open when an endpoint is created in, or judged into, a state that does not queue, and close when it
+	// leaves it; a change of the state or its reason among those that do not queue MUST close one and open the next.
 	// A gap that is closed with no event missed MUST NOT be kept.
 	Gaps(ctx context.Context, tenant, endpointID string) ([]Gap, error)
 }
@@ -197,7 +234,8 @@ type DeliveryFilter struct {
 	State      DeliveryState
 	Since      time.Time // created at or after
 	Until      time.Time // created before
-	// Limit is how many deliveries a page may hold. Through a Dispatcher 0 is 50, and more than MaxPage is MaxPage; in a store both are MaxPage.
+	// Limit is how many deliveries a page may hold. Through a Dispatcher 0 is 50, and more than MaxPage is MaxPage; in
+	// a store both are MaxPage.
 	Limit  int
 	Cursor string // DeliveryPage.NextCursor of the page before; empty for the first
 }
@@ -211,7 +249,8 @@ type DeliveryPage struct {
 	NextCursor string
 }
 
-// Waker is what a store implements whose events may come from other processes: telling the other dispatchers, and hearing from them.
+// Waker is what a store implements whose events may come from other processes: telling the other dispatchers, and
+// hearing from them.
 type Waker interface {
 	// Wake tells the dispatchers of other processes that there may be something to claim.
 	Wake(ctx context.Context) error

@@ -11,10 +11,12 @@ import (
 	"time"
 )
 
-// Verify checks the X-Meshia-Signature of a body: the raw bytes of the request, before anything decoded them. It returns nil or an [ErrNotVerified] that
-// says why; [ErrInvalidSecret] for an empty secret, which would verify what anybody can sign.
+// Verify checks the X-Meshia-Signature of a body: the raw bytes of the request, before anything decoded them. It
+// returns nil or an [ErrNotVerified] that says why; [ErrInvalidSecret] for an empty secret, which would verify what
+// anybody can sign.
 //
-// The signature covers the body alone: whoever captured a request can send it again. See [Standard] for a scheme without that weakness.
+// The signature covers the body alone: whoever captured a request can send it again. See [Standard] for a scheme
+// without that weakness.
 // Receivers of many requests use a [Verifier].
 func Verify(body []byte, signature, secret string) error {
 	if secret == "" {
@@ -36,14 +38,16 @@ func Verify(body []byte, signature, secret string) error {
 	return nil
 }
 
-// Scheme says which header carries a request's signature, and what it covers. A verifier accepts one scheme and never another one instead.
+// Scheme says which header carries a request's signature, and what it covers. A verifier accepts one scheme and never
+// another one instead.
 type Scheme string
 
 const (
-	// Meshia is X-Meshia-Signature: sha256=<hex HMAC-SHA256 of the body>, with the secret's bytes as the key. It covers neither the id nor the time of the
-	// request: one that was captured verifies for ever.
+	// Meshia is X-Meshia-Signature: sha256=<hex HMAC-SHA256 of the body>, with the secret's bytes as the key. It covers
+	// neither the id nor the time of the request: one that was captured verifies for ever.
 	Meshia Scheme = ""
-	// Standard is Standard Webhooks, version v1: webhook-signature covers webhook-id, webhook-timestamp and the body. The timestamp must be within the tolerance.
+	// Standard is Standard Webhooks, version v1: webhook-signature covers webhook-id, webhook-timestamp and the body.
+	// The timestamp must be within the tolerance.
 	Standard Scheme = "standard"
 )
 
@@ -56,16 +60,17 @@ func BodyHMAC(header string) Scheme { return Scheme(bodyHMACPrefix + header) }
 type VerifierConfig struct {
 	// Scheme is how requests are signed. Defaults to [Meshia].
 	Scheme Scheme
-	// Tolerance is how far webhook-timestamp may be from now, back and ahead, in whole seconds; a request at just this distance is accepted. For Standard only.
+	// Tolerance is how far webhook-timestamp may be from now, back and ahead, in whole seconds; a request at just this
+	// distance is accepted. For Standard only.
 	// Defaults to 5 minutes.
 	Tolerance time.Duration
 	// MaxBodyBytes is how long a request's body may be. Defaults to 1 MiB.
 	MaxBodyBytes int64
-	// RawSecret takes the bytes of secrets that do not begin with whsec_ as keys, as this library's sender does with a typed secret. Without it they must be
-	// base64, as in other libraries. For Standard only.
+	// RawSecret takes the bytes of secrets that do not begin with whsec_ as keys, as this library's sender does with a
+	// typed secret. Without it they must be base64, as in other libraries. For Standard only.
 	RawSecret bool
-	// MaxAge limits the age of an event, by the timestamp in its body. It bounds replay where the scheme signs the body alone, and must be
-	// longer than the sender's retries take. Defaults to no limit.
+	// MaxAge limits the age of an event, by the timestamp in its body. It bounds replay where the scheme signs the body
+	// alone, and must be longer than the sender's retries take. Defaults to no limit.
 	MaxAge time.Duration
 	// Logger gets the reasons for which Middleware refuses requests. Defaults to slog.Default().
 	Logger *slog.Logger
@@ -102,9 +107,10 @@ type Verifier struct {
 	logger     *slog.Logger
 }
 
-// NewVerifier makes a verifier that accepts what was signed with any of the secrets: one of 1 to 8, so that a secret can be changed without a gap. There is no way to
-// make one that accepts unsigned requests. A nil config is all defaults. Every complaint is joined in one [ErrInvalidConfig]; those about
-// secrets are [ErrInvalidSecret] too, and name a secret by its position only.
+// NewVerifier makes a verifier that accepts what was signed with any of the secrets: one of 1 to 8, so that a secret
+// can be changed without a gap. There is no way to make one that accepts unsigned requests. A nil config is all
+// defaults. Every complaint is joined in one [ErrInvalidConfig]; those about secrets are [ErrInvalidSecret] too, and
+// name a secret by its position only.
 func NewVerifier(secrets []string, cfg *VerifierConfig) (*Verifier, error) {
 	if cfg == nil {
 		cfg = &VerifierConfig{}
@@ -186,8 +192,9 @@ func verifierKey(secret string, scheme Scheme, raw bool) ([]byte, error) {
 	return key, nil
 }
 
-// Verify checks a request by its header and the raw bytes of its body, where there is no [http.Request]: in a serverless function, or behind a queue. It
-// returns nil, an [ErrNotVerified] that says why, or, with MaxAge, [ErrNotAnEvent]. It does not limit the body. Without MaxAge a valid request costs no allocation.
+// Verify checks a request by its header and the raw bytes of its body, where there is no [http.Request]: in a
+// serverless function, or behind a queue. It returns nil, an [ErrNotVerified] that says why, or, with MaxAge,
+// [ErrNotAnEvent]. It does not limit the body. Without MaxAge a valid request costs no allocation.
 func (v *Verifier) Verify(header http.Header, body []byte) error {
 	if err := v.verify(header, body); err != nil {
 		return err
@@ -274,7 +281,8 @@ func (v *Verifier) verifyStandard(header http.Header, signatures string, body []
 	return nil
 }
 
-// splitSignatures collects the tokens that have the form of a v1 signature. Those of other versions and forms are skipped, as the specification asks.
+// splitSignatures collects the tokens that have the form of a v1 signature. Those of other versions and forms are
+// skipped, as the specification asks.
 func splitSignatures(signatures string, tokens *[maxTokens]string) (n int, err error) {
 	seen := 0
 	for rest := signatures; rest != ""; {

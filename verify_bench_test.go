@@ -19,8 +19,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// The floors are the least that a correct implementation can do: a keyed HMAC from a pool, the header taken apart, a comparison in constant time. They know one
-// secret and one signature, and explain nothing.
+// The floors are the least that a correct implementation can do: a keyed HMAC from a pool, the header taken apart, a
+// comparison in constant time. They know one secret and one signature, and explain nothing.
 
 type floorHash struct {
 	hash hash.Hash
@@ -173,8 +173,8 @@ func BenchmarkSignature(b *testing.B) {
 	})
 }
 
-// BenchmarkSignatureRatio times each operation and its floor in turns, so that whatever else the machine does meets both, and gives the median of the ratios as x-floor
-// beside the most that it should be.
+// BenchmarkSignatureRatio times each operation and its floor in turns, so that whatever else the machine does meets
+// both, and gives the median of the ratios as x-floor beside the most that it should be.
 func BenchmarkSignatureRatio(b *testing.B) {
 	const runs = 500
 	forEachMeasurement(b, func(b *testing.B, m measured) {
@@ -208,7 +208,8 @@ func median(values []float64) float64 {
 	return values[len(values)/2]
 }
 
-// BenchmarkVerifierSecrets shows that the time grows with the number of secrets and does not depend on which of them matches.
+// BenchmarkVerifierSecrets shows that the time grows with the number of secrets and does not depend on which of them
+// matches.
 func BenchmarkVerifierSecrets(b *testing.B) {
 	body := bytes.Repeat([]byte("x"), 256)
 	for _, count := range []int{1, 2, 8} {

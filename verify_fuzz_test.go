@@ -14,7 +14,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// Whatever the headers say: a verifier whose key nobody knows accepts nothing, and one whose key is known accepts the one right text and nothing else.
+// Whatever the headers say: a verifier whose key nobody knows accepts nothing, and one whose key is known accepts the
+// one right text and nothing else.
 func FuzzVerifyHeader(f *testing.F) {
 	body := []byte(`{"event":"ping","timestamp":"2026-04-11T14:32:00Z","session_id":"","data":{}}`)
 	now := unixText(time.Now())

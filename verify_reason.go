@@ -63,7 +63,8 @@ func checkHexDigits(signature, name string) error {
 	return nil
 }
 
-// mismatch finds the likeliest reason for a signature that does not match. These are hints for whoever runs the receiver, and are never sent back.
+// mismatch finds the likeliest reason for a signature that does not match. These are hints for whoever runs the
+// receiver, and are never sent back.
 func (v *Verifier) mismatch(header http.Header, body []byte) error {
 	_, err := single(header, keyDelivery)
 	return mismatch(body, v.meshia || err == nil, v.outerSpace)
@@ -93,7 +94,8 @@ func isAsSent(body []byte) bool {
 	return ok && bytes.Contains(rest, []byte(`","data":`)) && rest[len(rest)-1] == '}'
 }
 
-// isForeignID accepts ids of other senders too. A dot would let the boundaries of the signed text be moved: id.timestamp.body.
+// isForeignID accepts ids of other senders too. A dot would let the boundaries of the signed text be moved:
+// id.timestamp.body.
 func isForeignID(id string) bool {
 	if len(id) == 0 || len(id) > maxForeignID {
 		return false

@@ -143,7 +143,8 @@ func TestHeaderBounds(t *testing.T) {
 	}
 }
 
-// Even where the text of a malformed timestamp is what was signed, it is refused: other libraries sign the number that they read.
+// Even where the text of a malformed timestamp is what was signed, it is refused: other libraries sign the number that
+// they read.
 func TestTimestampText(t *testing.T) {
 	t.Parallel()
 	body := []byte("body")

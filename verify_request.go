@@ -14,16 +14,18 @@ import (
 	"strings"
 )
 
-// VerifyRequest reads a request's body within the limit, verifies it and returns the event in it. The body can be read again afterwards, also when the request was
-// refused. Errors: an [ErrNotVerified] that says why, [ErrNotAnEvent], [ErrBodyTooLarge], [ErrUnsupportedMedia], [ErrBodyConsumed], and what
-// reading the body gave. The time that reading takes is for the server to limit (http.Server.ReadTimeout).
+// VerifyRequest reads a request's body within the limit, verifies it and returns the event in it. The body can be read
+// again afterwards, also when the request was refused. Errors: an [ErrNotVerified] that says why, [ErrNotAnEvent],
+// [ErrBodyTooLarge], [ErrUnsupportedMedia], [ErrBodyConsumed], and what reading the body gave. The time that reading
+// takes is for the server to limit (http.Server.ReadTimeout).
 //
-// Event.ID is the webhook-id header. The scheme [Standard] covers it; with a scheme that signs the body alone anybody may have written it, and it is empty
-// where the header is missing or malformed.
+// Event.ID is the webhook-id header. The scheme [Standard] covers it; with a scheme that signs the body alone anybody
+// may have written it, and it is empty where the header is missing or malformed.
 func (v *Verifier) VerifyRequest(r *http.Request) (Event, error) { return v.admit(nil, r) }
 
-// Middleware hands verified requests to next and answers the others itself, as a [Receiver] does. next finds the event with [EventFromContext] and can read the
-// body again. Nothing about the reason for a refusal goes back to the caller; it goes to VerifierConfig.Logger.
+// Middleware hands verified requests to next and answers the others itself, as a [Receiver] does. next finds the event
+// with [EventFromContext] and can read the body again. Nothing about the reason for a refusal goes back to the caller;
+// it goes to VerifierConfig.Logger.
 func (v *Verifier) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e, err := v.admitPost(w, r)
@@ -77,8 +79,8 @@ func (v *Verifier) admit(w http.ResponseWriter, r *http.Request) (Event, error) 
 	return e, nil
 }
 
-// checkMedia wants JSON as it was sent. A body that something encoded for transport is refused before anything is decoded: its signature is over other bytes, and what it
-// would decode to has no limit.
+// checkMedia wants JSON as it was sent. A body that something encoded for transport is refused before anything is
+// decoded: its signature is over other bytes, and what it would decode to has no limit.
 func checkMedia(header http.Header) error {
 	types := header.Values("Content-Type")
 	if len(types) != 1 {
@@ -123,8 +125,9 @@ func (v *Verifier) tooLarge() error {
 	return fmt.Errorf("%w: over %d bytes", ErrBodyTooLarge, v.maxBody)
 }
 
-// dedupeKey is what a receiver knows an event by. Where the id is not signed the body is part of the key: otherwise whoever captured one event could send it with
-// the id of another, and the other, when it comes, would be taken for a duplicate.
+// dedupeKey is what a receiver knows an event by. Where the id is not signed the body is part of the key: otherwise
+// whoever captured one event could send it with the id of another, and the other, when it comes, would be taken for a
+// duplicate.
 func (v *Verifier) dedupeKey(e Event) string {
 	if v.standard {
 		return e.ID

@@ -5,19 +5,23 @@
 //	store := webhook.NewMemoryStore(nil)
 //	d, err := webhook.NewDispatcher(store, nil)
 //	go d.Run(ctx) // sends, retries and logs until ctx ends
-//	endpoint, ping, err := d.AddEndpoint(ctx, webhook.Endpoint{URL: "https://example.com/hook", Events: []string{"*"}, Secret: webhook.GenerateSecret()})
+//	endpoint, ping, err := d.AddEndpoint(ctx, webhook.Endpoint{
+//		URL: "https://example.com/hook", Events: []string{webhook.AllEvents}, Secret: webhook.GenerateSecret(),
+//	})
 //	err = d.Emit(ctx, webhook.ExperimentCompleted.New("sess_abc123", data))
 //
-// Every endpoint that subscribed to the event's type gets a signed POST, retried with exponential backoff, each attempt in a log.
+// Every endpoint that subscribed to the event's type gets a signed POST, retried with exponential backoff, each attempt
+// in a log.
 //
 // A receiver verifies, in a handler of its own with [Verify] or a [Verifier], or with a whole http.Handler:
 //
 //	v, err := webhook.NewVerifier([]string{secret}, nil)
 //	r := webhook.NewReceiver(v, nil)
-//	webhook.Handle(r, webhook.ExperimentCompleted, func(ctx context.Context, e webhook.Event, data webhook.ExperimentCompletedData) error { ... })
+//	webhook.Handle(r, webhook.ExperimentCompleted,
+//		func(ctx context.Context, e webhook.Event, data webhook.ExperimentCompletedData) error { ... })
 //
-// What travels is Event → [Delivery] → [Lease] → [Attempt] → [Outcome]: an event is matched with endpoints into deliveries, the dispatcher leases a
-// delivery from its [Store], makes an attempt at it, and records what came of it.
+// What travels is Event → [Delivery] → [Lease] → [Attempt] → [Outcome]: an event is matched with endpoints into
+// deliveries, the dispatcher leases a delivery from its [Store], makes an attempt at it, and records what came of it.
 package webhook
 
 import (
@@ -29,8 +33,8 @@ import (
 // Version is the version of the library; requests carry it as User-Agent: Meshia-Webhook/<version>.
 const Version = "0.1.0"
 
-// Endpoint is where a tenant wants events to go. The fields up to Secret are its owner's and change through the dispatcher only; the
-// rest is filled in by the dispatcher and the store.
+// Endpoint is where a tenant wants events to go. The fields up to Secret are its owner's and change through the
+// dispatcher only; the rest is filled in by the dispatcher and the store.
 type Endpoint struct {
 	// ID is made by AddEndpoint if it is empty: [A-Za-z0-9_-]{1,64}.
 	ID string
@@ -38,11 +42,13 @@ type Endpoint struct {
 	Tenant string
 	// URL receives the POST requests. It must be https, without user information and fragment, at most 2048 bytes.
 	URL string
-	// Events are the names of the event types that it subscribes to, or ["*"] for all, those added later included. It must not be empty.
+	// Events are the names of the event types that it subscribes to, or ["*"] for all, those added later included. It
+	// must not be empty.
 	Events []string
 	// Description is free text of at most 1 KiB.
 	Description string
-	// Secret signs the requests: typed by the endpoint's owner, or made by [GenerateSecret]. It may be empty: requests are then not signed.
+	// Secret signs the requests: typed by the endpoint's owner, or made by [GenerateSecret]. It may be empty: requests
+	// are then not signed.
 	// It is read when the endpoint is added and never filled in on a read: see Dispatcher.RevealSecret.
 	Secret Secret
 
@@ -90,7 +96,8 @@ const (
 	EndpointDisabled EndpointState = "disabled"
 )
 
-// Queues reports whether events that are accepted in this state are queued for the endpoint. If not, they are counted in a [Gap].
+// Queues reports whether events that are accepted in this state are queued for the endpoint. If not, they are counted
+// in a [Gap].
 func (s EndpointState) Queues() bool { return s == EndpointActive || s == EndpointPaused }
 
 // StateReason says why an endpoint is disabled or paused.
@@ -106,14 +113,16 @@ type Health struct {
 	State  EndpointState
 	Reason StateReason // empty where the state explains itself
 	Since  time.Time   // when State was entered
-	// Verified is set once a ping to its URL was answered with 2xx, or by adding it without a ping. A new URL clears it.
+	// Verified is set once a ping to its URL was answered with 2xx, or by adding it without a ping. A new URL clears
+	// it.
 	Verified bool
 	// Generation counts its URLs: what comes of an attempt at an old one says nothing about the new one.
 	Generation int64
 
 	// Window is how many deliveries may be in flight to the endpoint at once, over all processes. 0 counts as 1.
 	Window int
-	// Slow marks an endpoint whose last attempt failed or took long. All slow endpoints together get a bounded share of a process's slots.
+	// Slow marks an endpoint whose last attempt failed or took long. All slow endpoints together get a bounded share of
+	// a process's slots.
 	Slow bool
 	// PausedUntil: while State is EndpointPaused, nothing is claimed for it before this time.
 	PausedUntil time.Time
@@ -126,8 +135,9 @@ type Health struct {
 	AcceptedSecret string
 }
 
-// Judge is a pure function from an endpoint's health to what it becomes. now is the store's time. A store calls it in the transaction that it is part of, with the
-// health as it is there, so that judgements from several processes follow each other and none is lost.
+// Judge is a pure function from an endpoint's health to what it becomes. now is the store's time. A store calls it in
+// the transaction that it is part of, with the health as it is there, so that judgements from several processes follow
+// each other and none is lost.
 type Judge func(h Health, now time.Time) Health
 
 // Delivery is one event on its way to one endpoint.
@@ -150,11 +160,13 @@ type Delivery struct {
 	FinishedAt time.Time
 	// AttemptCount is the number of the last attempt: 1 for the first.
 	AttemptCount int
-	// Interrupted is how many of the attempts were interrupted and had to be made again; they do not use up the retries.
+	// Interrupted is how many of the attempts were interrupted and had to be made again; they do not use up the
+	// retries.
 	Interrupted int
 	// RedeliveryOf is the delivery that a KindRedelivery repeats.
 	RedeliveryOf string
-	// Attempts are the attempts made so far, in order. Reads of single deliveries and lists fill it in; in a Lease it is nil.
+	// Attempts are the attempts made so far, in order. Reads of single deliveries and lists fill it in; in a Lease it
+	// is nil.
 	Attempts []Attempt
 }
 
@@ -196,8 +208,8 @@ const (
 	FailCancelled       FailReason = "cancelled"        // the caller of a ping or test gave up before it was answered
 )
 
-// MaxInterrupted is how many attempts of one delivery may be interrupted before it fails with FailInterrupted: whatever ends its process
-// every time must not do so for ever.
+// MaxInterrupted is how many attempts of one delivery may be interrupted before it fails with FailInterrupted: whatever
+// ends its process every time must not do so for ever.
 const MaxInterrupted = 10
 
 // Attempt is one request to an endpoint, as it is logged.
@@ -223,7 +235,8 @@ type Attempt struct {
 	SecretID string
 }
 
-// Phases says where an attempt's time went (see net/http/httptrace). A phase that did not happen is 0; on a kept connection only FirstByte happens.
+// Phases says where an attempt's time went (see net/http/httptrace). A phase that did not happen is 0; on a kept
+// connection only FirstByte happens.
 type Phases struct {
 	DNS       time.Duration // looking up the host
 	Connect   time.Duration // the TCP handshake
@@ -278,8 +291,8 @@ const (
 	GapDisabled GapReason = "disabled" // it was disabled
 )
 
-// Lease is the right, and the duty, to make one attempt at a delivery: to send by itself within Term and to record the outcome. It carries all that sending
-// needs.
+// Lease is the right, and the duty, to make one attempt at a delivery: to send by itself within Term and to record the
+// outcome. It carries all that sending needs.
 type Lease struct {
 	Delivery Delivery // State is DeliveryLeased, AttemptCount the number of this attempt
 	Event    Event
@@ -289,7 +302,8 @@ type Lease struct {
 	StartedAt time.Time
 	// Term is how long it lasts, counted from when the call that gave it was made.
 	Term time.Duration
-	// LastSecret is Attempt.SecretID of the delivery's last attempt that was not interrupted: an interrupted one says nothing about the secret.
+	// LastSecret is Attempt.SecretID of the delivery's last attempt that was not interrupted: an interrupted one says
+	// nothing about the secret.
 	LastSecret string
 }
 
@@ -300,7 +314,8 @@ type Outcome struct {
 	EndpointID string
 	Token      string
 	Kind       OutcomeKind
-	// Attempt is the row to log. Its Number is the lease's. A released lease has none. The store may keep it: it is not modified any more.
+	// Attempt is the row to log. Its Number is the lease's. A released lease has none. The store may keep it: it is not
+	// modified any more.
 	Attempt Attempt
 	// Wait is how long until the delivery falls due again, from the store's now, where Kind leaves it pending.
 	Wait time.Duration

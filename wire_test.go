@@ -65,7 +65,8 @@ var (
 	pingID     = regexp.MustCompile(`Webhook-Id: evt_[0-9a-z]{37}\nWebhook-Signature: v1,[0-9A-Za-z+/=]{44}`)
 )
 
-// golden compares the requests with a file: whole, but for what is random, and the order of the header's fields, which HTTP gives no meaning.
+// golden compares the requests with a file: whole, but for what is random, and the order of the header's fields, which
+// HTTP gives no meaning.
 func (w *wiretap) golden(t *testing.T, name string) {
 	t.Helper()
 	var all bytes.Buffer

@@ -180,7 +180,8 @@ func (c *check) numbered(d webhook.Delivery, n int) {
 	}
 }
 
-// nothingLeftRunning marks its goroutine with a label, which goroutines inherit that are started meanwhile, and looks for others that have it and run code of the store's package.
+// nothingLeftRunning marks its goroutine with a label, which goroutines inherit that are started meanwhile, and looks
+// for others that have it and run code of the store's package.
 // What a driver or a connection pool keeps running is its own business.
 func nothingLeftRunning(c *check) {
 	label := fmt.Sprintf("case-%p", c)

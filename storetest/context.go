@@ -11,8 +11,8 @@ const promiseContext = "A call whose context has ended MUST return an error and 
 
 var contextCases = []kase{{name: "a context that has ended", promise: promiseContext, f: endedContext}}
 
-// endedContext makes every call with a context that has ended, and looks whether it changed all or nothing; nothing is what is expected of a context that ended before the
-// call, since the caller may take the error for that.
+// endedContext makes every call with a context that has ended, and looks whether it changed all or nothing; nothing is
+// what is expected of a context that ended before the call, since the caller may take the error for that.
 func endedContext(c *check) {
 	e := c.endpoint("t")
 	c.emit("t", 2)

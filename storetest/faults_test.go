@@ -10,8 +10,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// The suite is only worth something if a store that breaks a promise fails it. Each fault below breaks one, in an otherwise sound store, and names the group of cases that has
-// to notice.
+// The suite is only worth something if a store that breaks a promise fails it. Each fault below breaks one, in an
+// otherwise sound store, and names the group of cases that has to notice.
 func TestFaultsAreNoticed(t *testing.T) {
 	t.Parallel()
 	for _, f := range faults {

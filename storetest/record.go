@@ -264,8 +264,8 @@ var recordCases = []kase{
 	},
 }
 
-// readersDuringRecord reads deliveries and health while outcomes are recorded: whoever sees a delivery finished must see its attempt and, asking afterwards, what became of
-// its endpoint.
+// readersDuringRecord reads deliveries and health while outcomes are recorded: whoever sees a delivery finished must
+// see its attempt and, asking afterwards, what became of its endpoint.
 func readersDuringRecord(c *check) {
 	const n = 40
 	e := c.endpoint("t")

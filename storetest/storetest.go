@@ -1,4 +1,5 @@
-// Package storetest checks that a [webhook.Store] keeps its contract, as testing/slogtest does for handlers of log/slog. A store's own test is
+// Package storetest checks that a [webhook.Store] keeps its contract, as testing/slogtest does for handlers of
+// log/slog. A store's own test is
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) webhook.Store { return open(t) })
@@ -19,19 +20,22 @@ import (
 
 // Config is what a store's author can say about the store. The zero value suits a store with a database behind it.
 type Config struct {
-	// Synctest runs each case, the opening of its store included, in a bubble of testing/synctest, where waiting takes no time. It suits a store that never waits for
-	// anything outside of the bubble, such as a socket.
+	// Synctest runs each case, the opening of its store included, in a bubble of testing/synctest, where waiting takes
+	// no time. It suits a store that never waits for anything outside of the bubble, such as a socket.
 	Synctest bool
-	// Tick is how long leases and waits are whose end a case waits for; some cases wait for a few of them. Nothing depends on a call being quicker than that. Defaults to 100 ms.
+	// Tick is how long leases and waits are whose end a case waits for; some cases wait for a few of them. Nothing
+	// depends on a call being quicker than that. Defaults to 100 ms.
 	Tick time.Duration
-	// Handle opens another handle on the data of store, as another process has one. Cases with several dispatchers use both. Without it they share the one.
+	// Handle opens another handle on the data of store, as another process has one. Cases with several dispatchers use
+	// both. Without it they share the one.
 	Handle func(t *testing.T, store webhook.Store) webhook.Store
-	// Bounded opens a new, empty store with room for that many pending deliveries. Without it what is promised of full stores is not checked.
+	// Bounded opens a new, empty store with room for that many pending deliveries. Without it what is promised of full
+	// stores is not checked.
 	Bounded func(t *testing.T, pending int) webhook.Store
 }
 
-// Run checks the stores that open returns. It is called once for each case, several of which run in parallel, and must return a new, empty store each time; what is to be closed
-// goes into t.Cleanup.
+// Run checks the stores that open returns. It is called once for each case, several of which run in parallel, and must
+// return a new, empty store each time; what is to be closed goes into t.Cleanup.
 func Run(t *testing.T, open func(t *testing.T) webhook.Store) {
 	t.Helper()
 	Config{}.Run(t, open)

@@ -31,10 +31,11 @@ type Answer struct {
 
 	// Fault is what goes wrong with the answer. Defaults to nothing.
 	Fault Fault
-	// Raw is sent in place of a response, as it is, whatever it is; then the connection is closed. HeaderPace paces it. Status, Header, Body and Fault, except Hang, must not be set.
+	// Raw is sent in place of a response, as it is, whatever it is; then the connection is closed. HeaderPace paces it.
+	// Status, Header, Body and Fault, except Hang, must not be set.
 	Raw string
-	// Handler answers whatever it likes. No other field but Delay and a Fault of Hang may be set. It finds the request's body unread, and must return when
-	// the request's context ends.
+	// Handler answers whatever it likes. No other field but Delay and a Fault of Hang may be set. It finds the
+	// request's body unread, and must return when the request's context ends.
 	Handler http.Handler
 }
 
@@ -42,7 +43,8 @@ type Answer struct {
 type Fault string
 
 const (
-	// Hang sends nothing until Release is called, and then the rest of the answer. A client that goes away, and the test's end, end it too.
+	// Hang sends nothing until Release is called, and then the rest of the answer. A client that goes away, and the
+	// test's end, end it too.
 	Hang Fault = "hang"
 	// Close closes the connection without a response.
 	Close Fault = "close"
@@ -56,8 +58,8 @@ const (
 	EndlessBody Fault = "endless body"
 	// EndlessHeader sends header fields until the client goes away.
 	EndlessHeader Fault = "endless header"
-	// EndlessInformational sends 103 Early Hints until the client goes away. HeaderPace defaults to 10 ms here: clients bound the bytes that they read ahead of a response,
-	// and this is for the time.
+	// EndlessInformational sends 103 Early Hints until the client goes away. HeaderPace defaults to 10 ms here: clients
+	// bound the bytes that they read ahead of a response, and this is for the time.
 	EndlessInformational Fault = "endless informational"
 )
 
@@ -231,7 +233,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// reset closes the connection with a reset (TCP RST) and not with a goodbye: with a linger time of 0 the kernel sends one.
+// reset closes the connection with a reset (TCP RST) and not with a goodbye: with a linger time of 0 the kernel sends
+// one.
 func reset(c net.Conn) {
 	if secure, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = secure.NetConn() // closing the TLS layer would say goodbye

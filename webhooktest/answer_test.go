@@ -43,7 +43,8 @@ func send(t *testing.T, rt http.RoundTripper, url string, timeout time.Duration)
 	return o
 }
 
-// Each answer must look the same in memory and over a socket. Those that never end by themselves are cut by the clock, so they are for the bubble alone;
+// Each answer must look the same in memory and over a socket. Those that never end by themselves are cut by the clock,
+// so they are for the bubble alone;
 // see TestAnswersEndWithTheirClient for sockets.
 func TestAnswers(t *testing.T) {
 	t.Parallel()

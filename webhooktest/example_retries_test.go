@@ -13,7 +13,8 @@ import (
 	"github.com/meshia/webhook/webhooktest"
 )
 
-// Three days of retries in no time: in a bubble the dispatcher's clock, the store's and the receiver's all move on as soon as there is nothing else to do.
+// Three days of retries in no time: in a bubble the dispatcher's clock, the store's and the receiver's all move on as
+// soon as there is nothing else to do.
 func Example_retries() {
 	inTest(func(t *testing.T, out io.Writer) { // func TestRetries(t *testing.T)
 		synctest.Test(t, func(t *testing.T) {

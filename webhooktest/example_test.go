@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// inTest runs f as a test, for examples, which have no *testing.T of their own. What f prints with the writer it is given is the example's output; what the test
-// prints, under -v, is not.
+// inTest runs f as a test, for examples, which have no *testing.T of their own. What f prints with the writer it is
+// given is the example's output; what the test prints, under -v, is not.
 func inTest(f func(t *testing.T, out io.Writer)) {
 	stdout := os.Stdout
 	log, err := os.CreateTemp("", "example")

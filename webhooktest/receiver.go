@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// Receiver is an endpoint that records the requests it gets and answers them as it was told. It is an http.Handler: reach it in memory through [Transport], over a
-// socket through Listen, or serve it in any other way.
+// Receiver is an endpoint that records the requests it gets and answers them as it was told. It is an http.Handler:
+// reach it in memory through [Transport], over a socket through Listen, or serve it in any other way.
 //
-// In a [testing/synctest] bubble, make it with the bubble's t and use Transport. Its methods are safe for concurrent use; those that may fail the test must be
-// called from the test's goroutine.
+// In a [testing/synctest] bubble, make it with the bubble's t and use Transport. Its methods are safe for concurrent
+// use; those that may fail the test must be called from the test's goroutine.
 type Receiver struct {
 	t      testing.TB
 	ctx    context.Context // ends with the test
@@ -59,7 +59,8 @@ func (s *script) next() Answer {
 	return a
 }
 
-// NewReceiver returns a receiver that gives these answers, in order, and the last one for ever; without any it answers 200. When the test ends, so do the answers under way.
+// NewReceiver returns a receiver that gives these answers, in order, and the last one for ever; without any it answers
+// 200. When the test ends, so do the answers under way.
 // An answer that cannot be given fails the test.
 func NewReceiver(t testing.TB, answers ...Answer) *Receiver {
 	t.Helper()
@@ -75,7 +76,8 @@ func NewReceiver(t testing.TB, answers ...Answer) *Receiver {
 	return r
 }
 
-// Script replaces what requests to this URL path get from now on; they are then counted apart from the others. The empty path stands for all that have no script of their own.
+// Script replaces what requests to this URL path get from now on; they are then counted apart from the others. The
+// empty path stands for all that have no script of their own.
 func (r *Receiver) Script(path string, answers ...Answer) {
 	r.t.Helper()
 	for i := range answers {
@@ -95,7 +97,8 @@ func (r *Receiver) Requests() []Request {
 	return slices.Clone(r.requests)
 }
 
-// WaitFor returns the requests as soon as n of them have arrived. It fails the test if ctx ends first. In a bubble it lets time pass.
+// WaitFor returns the requests as soon as n of them have arrived. It fails the test if ctx ends first. In a bubble it
+// lets time pass.
 func (r *Receiver) WaitFor(ctx context.Context, n int) []Request {
 	r.t.Helper()
 	for {
@@ -129,8 +132,9 @@ func (r *Receiver) Release() {
 	r.released = make(chan struct{})
 }
 
-// Listen serves the receiver with TLS on a loopback port, until the test ends, and returns the URL and the pool with the certificate to trust. All calls return the same. It is not for bubbles: waiting for a
-// socket does not let their time pass.
+// Listen serves the receiver with TLS on a loopback port, until the test ends, and returns the URL and the pool with
+// the certificate to trust. All calls return the same. It is not for bubbles: waiting for a socket does not let their
+// time pass.
 func (r *Receiver) Listen() (url string, roots *x509.CertPool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

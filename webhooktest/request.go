@@ -12,10 +12,12 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// SignedRequest returns the request that a dispatcher would send for this event: both signatures with the secret, the event's id, the time of sending, a delivery and
-// attempt 1. With an empty secret it is not signed. It may be given to a handler's ServeHTTP or sent with a client.
+// SignedRequest returns the request that a dispatcher would send for this event: both signatures with the secret, the
+// event's id, the time of sending, a delivery and attempt 1. With an empty secret it is not signed. It may be given to
+// a handler's ServeHTTP or sent with a client.
 //
-// What a receiver should refuse is made from it: sign with another secret, change the body or a header, or, in a [testing/synctest] bubble, let time pass before it arrives.
+// What a receiver should refuse is made from it: sign with another secret, change the body or a header, or, in a
+// [testing/synctest] bubble, let time pass before it arrives.
 // An event or a secret that could not be sent fails the test.
 func SignedRequest(t testing.TB, url, secret string, e webhook.Event) *http.Request {
 	t.Helper()

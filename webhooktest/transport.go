@@ -8,15 +8,17 @@ import (
 	"strconv"
 )
 
-// Transport returns a RoundTripper that carries every request, whatever its host, to h, in memory. It is net/http's own client and server with a connection
-// in memory between them: what h sees and what the client gets, informational responses, trailers, limits and errors included, is what they would be over HTTP/1.1, and
-// so are the hooks of net/http/httptrace.
+// Transport returns a RoundTripper that carries every request, whatever its host, to h, in memory. It is net/http's own
+// client and server with a connection in memory between them: what h sees and what the client gets, informational
+// responses, trailers, limits and errors included, is what they would be over HTTP/1.1, and so are the hooks of
+// net/http/httptrace.
 //
-// It works in a [testing/synctest] bubble. Each request has a connection of its own; nothing of it is left when the response's body is
-// closed or the request's context ends, and h has returned. As on any server, h learns that the client has gone only once it has read the request's body.
+// It works in a [testing/synctest] bubble. Each request has a connection of its own; nothing of it is left when the
+// response's body is closed or the request's context ends, and h has returned. As on any server, h learns that the
+// client has gone only once it has read the request's body.
 //
-// No name is looked up and no handshake made: the address that answers is always 192.0.2.1 (RFC 5737) with the URL's port. For a
-// URL with https the handler finds Request.TLS set, without certificates.
+// No name is looked up and no handshake made: the address that answers is always 192.0.2.1 (RFC 5737) with the URL's
+// port. For a URL with https the handler finds Request.TLS set, without certificates.
 func Transport(h http.Handler) http.RoundTripper {
 	return &http.Transport{
 		DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
@@ -35,7 +37,8 @@ func Transport(h http.Handler) http.RoundTripper {
 	}
 }
 
-// serve returns the client's end of a new connection to h. Its server is one of its own: a shared one could not be used from two bubbles.
+// serve returns the client's end of a new connection to h. Its server is one of its own: a shared one could not be used
+// from two bubbles.
 func serve(h http.Handler, addr string) (net.Conn, error) {
 	_, text, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -207,7 +207,8 @@ func TestTransportTurnsAPanicIntoABrokenConnection(t *testing.T) {
 	})
 }
 
-// An http.Server that has not read all of a request sleeps for half a second before it closes the connection. In a bubble nobody would wake it.
+// An http.Server that has not read all of a request sleeps for half a second before it closes the connection. In a
+// bubble nobody would wake it.
 func TestTransportLeavesNobodyAsleepAfterAnUnreadBody(t *testing.T) {
 	t.Parallel()
 	big := make([]byte, 4<<20)

@@ -36,7 +36,8 @@ func main() {
 		log.Fatal(err)
 	}
 
-	// It verifies, limits, answers pings and keeps one event from being handled twice; see webhook.Deduper for doing that in a database.
+	// It verifies, limits, answers pings and keeps one event from being handled twice; see webhook.Deduper for doing
+	// that in a database.
 	receiver := webhook.NewReceiver(verifier, &webhook.ReceiverConfig{Unhandled: accept})
 	webhook.Handle(receiver, webhook.ExperimentCompleted, func(ctx context.Context, e webhook.Event, data webhook.ExperimentCompletedData) error {
 		log.Printf("%s took %d s", data.ExperimentID, data.DurationSeconds)

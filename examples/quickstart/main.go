@@ -1,4 +1,5 @@
-// Quickstart is webhooks from end to end in one process: a receiver, an endpoint, the eight events, one failure with its retry, and the log of it all.
+// Quickstart is webhooks from end to end in one process: a receiver, an endpoint, the eight events, one failure with
+// its retry, and the log of it all.
 //
 //	go run ./examples/quickstart
 package main
@@ -99,7 +100,8 @@ func settled(ctx context.Context, d *webhook.Dispatcher) ([]webhook.Delivery, er
 	}
 }
 
-// newReceiver is all that a receiver needs: it verifies, drops duplicates, answers pings and hands typed data to its handlers.
+// newReceiver is all that a receiver needs: it verifies, drops duplicates, answers pings and hands typed data to its
+// handlers.
 func newReceiver(secret webhook.Secret, out io.Writer) (http.Handler, error) {
 	verifier, err := webhook.NewVerifier([]string{secret.Reveal()}, nil)
 	if err != nil {

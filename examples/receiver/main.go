@@ -1,4 +1,5 @@
-// Receiver verifies the webhooks that come to it and prints them: for trying an emitting service, such as ./examples/service, on one's own machine.
+// Receiver verifies the webhooks that come to it and prints them: for trying an emitting service, such as
+// ./examples/service, on one's own machine.
 //
 //	go run ./examples/receiver -addr 127.0.0.1:9000 -secret my-secret
 //
@@ -88,7 +89,8 @@ func parse(args []string, env func(string) string, out io.Writer) (config, error
 	return cfg, nil
 }
 
-// newHandler verifies, then prints. A receiver that acts on events is rather a webhook.Receiver, which also drops duplicates: see ./examples/uses.
+// newHandler verifies, then prints. A receiver that acts on events is rather a webhook.Receiver, which also drops
+// duplicates: see ./examples/uses.
 func newHandler(cfg config, out io.Writer, log *slog.Logger) (http.Handler, error) {
 	vc := webhook.VerifierConfig{Logger: log} // which is told why a request is refused; whoever sent it is not
 	switch cfg.scheme {

@@ -127,7 +127,8 @@ func message(err error) string {
 	return strings.ReplaceAll(strings.ReplaceAll(err.Error(), "webhook: ", ""), "\n", "; ")
 }
 
-// readBody reads a request's body of at most limit bytes. JSON is UTF-8 (RFC 8259, section 8.1), which encoding/json does not check.
+// readBody reads a request's body of at most limit bytes. JSON is UTF-8 (RFC 8259, section 8.1), which encoding/json
+// does not check.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var over *http.MaxBytesError

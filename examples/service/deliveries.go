@@ -12,7 +12,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// delivery is a delivery in the log. Bodies are strings and not embedded JSON: a string keeps the exact bytes, which is what was signed.
+// delivery is a delivery in the log. Bodies are strings and not embedded JSON: a string keeps the exact bytes, which is
+// what was signed.
 type delivery struct {
 	ID            string     `json:"id"`
 	EventID       string     `json:"event_id"`
@@ -33,8 +34,9 @@ type attempt struct {
 	ResponseBody *string `json:"response_body"` // encoding/json replaces what is not UTF-8 in it. null: no response
 }
 
-// deliveries is GET /deliveries?webhook=&event=&state=&limit=&cursor=, the log of every attempt, the newest delivery first. webhook is an id, event a type's name, limit 1 to 200 (50 without it). An answer's
-// next_cursor, as cursor, asks for the page after it, whatever came meanwhile; it is empty after the last one.
+// deliveries is GET /deliveries?webhook=&event=&state=&limit=&cursor=, the log of every attempt, the newest delivery
+// first. webhook is an id, event a type's name, limit 1 to 200 (50 without it). An answer's next_cursor, as cursor,
+// asks for the page after it, whatever came meanwhile; it is empty after the last one.
 //
 //	200 {"deliveries": [{...}], "next_cursor": ""}
 func (a *api) deliveries(_ http.ResponseWriter, r *http.Request) (int, any, error) {

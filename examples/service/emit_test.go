@@ -13,7 +13,8 @@ import (
 	"github.com/meshia/webhook/webhooktest"
 )
 
-// The data goes out as it came in: white space, escapes, the forms of numbers, fields that nobody knows, one of them twice.
+// The data goes out as it came in: white space, escapes, the forms of numbers, fields that nobody knows, one of them
+// twice.
 func TestEmitKeepsTheBytesOfTheData(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, r *rig) {
 		r.addAll()

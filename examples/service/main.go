@@ -1,8 +1,10 @@
-// Service is what a service that emits webhooks looks like: it keeps endpoints, takes events over HTTP, sends them, and shows its log.
+// Service is what a service that emits webhooks looks like: it keeps endpoints, takes events over HTTP, sends them, and
+// shows its log.
 //
 //	go run ./examples/service -allow-insecure-targets
 //
-// It answers POST /webhooks, POST /emit, GET /deliveries and GET /healthz; the handlers describe them, and examples/README.md has requests to try.
+// It answers POST /webhooks, POST /emit, GET /deliveries and GET /healthz; the handlers describe them, and
+// examples/README.md has requests to try.
 // It asks nobody who they are: keep it on a loopback address, or behind something that does.
 package main
 
@@ -115,8 +117,8 @@ func (cfg config) dispatcher(log *slog.Logger) *webhook.Config {
 // grace is how long requests may take once the service is told to stop.
 const grace = 5 * time.Second
 
-// serve answers requests and sends events until ctx ends. It then stops in this order: no more requests, so that no more events come in; then no more deliveries, once those
-// that are in flight are through.
+// serve answers requests and sends events until ctx ends. It then stops in this order: no more requests, so that no
+// more events come in; then no more deliveries, once those that are in flight are through.
 func serve(ctx context.Context, listener net.Listener, d *webhook.Dispatcher, log *slog.Logger) error {
 	requests, cutRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutRequests()

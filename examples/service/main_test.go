@@ -157,7 +157,8 @@ func (p pipe) dial(context.Context, string, string) (net.Conn, error) {
 	return near, nil
 }
 
-// Told to stop, serve lets what is in flight end: a delivery, a request that waits for a ping, and one that is still coming in, whose event is delivered too.
+// Told to stop, serve lets what is in flight end: a delivery, a request that waits for a ping, and one that is still
+// coming in, whose event is delivered too.
 func TestServeDrains(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -24,7 +24,8 @@ var quiet = slog.New(slog.DiscardHandler)
 
 func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
-// rig is the service's interface over a memory store, with a scripted receiver behind an in-memory transport, in a bubble of simulated time.
+// rig is the service's interface over a memory store, with a scripted receiver behind an in-memory transport, in a
+// bubble of simulated time.
 type rig struct {
 	t        *testing.T
 	d        *webhook.Dispatcher
@@ -165,7 +166,8 @@ func (l *logged) eventIDs() []string {
 	return ids
 }
 
-// requireFields reads an answer, which must have exactly the fields of into, all of them: marshalled again it is the same document.
+// requireFields reads an answer, which must have exactly the fields of into, all of them: marshalled again it is the
+// same document.
 func requireFields(t *testing.T, answer []byte, into any) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal(answer, into))

@@ -16,11 +16,14 @@ const maxWebhookBytes = 64 << 10
 //
 //	{"url": "https://example.com/hook", "events": ["*"], "secret": "generate", "description": ""}
 //
-// Without a secret requests are not signed; "generate" makes one, which is returned here and nowhere else. The answer comes once the webhook was pinged:
+// Without a secret requests are not signed; "generate" makes one, which is returned here and nowhere else. The answer
+// comes once the webhook was pinged:
 //
-//	201 {"id": "we_...", "state": "active", "secret": "whsec_..." or null, "ping": {"status": 204 or null, "latency_ms": 12, "error": null or "timeout: ..."}}
+//	201 {"id": "we_...", "state": "active", "secret": "whsec_..." or null,
+//	     "ping": {"status": 204 or null, "latency_ms": 12, "error": null or "timeout: ..."}}
 //
-// A webhook whose ping was not answered with 2xx is saved as pending: events are not queued for it. Add it again once its receiver answers.
+// A webhook whose ping was not answered with 2xx is saved as pending: events are not queued for it. Add it again once
+// its receiver answers.
 func (a *api) addWebhook(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	body, err := readBody(w, r, maxWebhookBytes)
 	if err != nil {

@@ -37,8 +37,9 @@ func (j *journal) insert(_ context.Context, e webhook.Event) error {
 	return j.file.Sync()
 }
 
-// Log to your own database: every event, whatever its type, those of later versions included. In a database the event's id is the primary key and the insert does nothing on
-// a conflict; here the receiver's memory of ids keeps duplicates out.
+// Log to your own database: every event, whatever its type, those of later versions included. In a database the event's
+// id is the primary key and the insert does nothing on a conflict; here the receiver's memory of ids keeps duplicates
+// out.
 func Example_logToYourOwnDatabase() {
 	dir, err := os.MkdirTemp("", "journal")
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// deployments is the queue of what is to be deployed. A worker takes from it, since a deployment takes longer than a sender waits for an answer.
+// deployments is the queue of what is to be deployed. A worker takes from it, since a deployment takes longer than a
+// sender waits for an answer.
 type deployments chan string
 
 func (d deployments) enqueue(model string) error {
@@ -20,7 +21,8 @@ func (d deployments) enqueue(model string) error {
 	}
 }
 
-// Start a deployment: the best model of a plan goes out once the plan is complete. A redelivery of the event does not deploy it twice: the receiver knows its id.
+// Start a deployment: the best model of a plan goes out once the plan is complete. A redelivery of the event does not
+// deploy it twice: the receiver knows its id.
 func Example_startADeployment() {
 	queue := make(deployments, 10)
 	receiver := newReceiver()

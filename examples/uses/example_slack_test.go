@@ -47,7 +47,8 @@ func (s slack) post(ctx context.Context, format string, texts ...any) error {
 	return nil
 }
 
-// Notify Slack: somebody has a decision to make, or a workflow has halted. An error makes the receiver answer 500, and the sender try again.
+// Notify Slack: somebody has a decision to make, or a workflow has halted. An error makes the receiver answer 500, and
+// the sender try again.
 func Example_notifySlack() {
 	channel := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var message struct{ Text string }

@@ -14,7 +14,8 @@ import (
 
 // Trigger an external system: when a session stops, the billing system closes its account.
 //
-// The event's id goes along as an idempotency key: events may come more than once, and the other system can then see that it has done this already.
+// The event's id goes along as an idempotency key: events may come more than once, and the other system can then see
+// that it has done this already.
 func Example_triggerAnExternalSystem() {
 	billing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var call map[string]any

@@ -12,7 +12,8 @@ import (
 
 const secret = "my-secret"
 
-// newReceiver is what every receiver begins with. It refuses requests that are not signed with the secret, and drops duplicates.
+// newReceiver is what every receiver begins with. It refuses requests that are not signed with the secret, and drops
+// duplicates.
 func newReceiver() *webhook.Receiver {
 	v, err := webhook.NewVerifier([]string{secret}, nil)
 	if err != nil {

@@ -1,5 +1,6 @@
 // Package id makes the identifiers of events, endpoints and deliveries: they sort by the moment they were made, so that
-// an index on them stays dense and a listing needs no second key, and they cannot be guessed, so that knowing one id tells nothing of others.
+// an index on them stays dense and a listing needs no second key, and they cannot be guessed, so that knowing one id
+// tells nothing of others.
 package id
 
 import (
@@ -20,7 +21,8 @@ const (
 	Len = (8*(timeBytes+randomBytes) + 4) / 5
 )
 
-// last makes ids of one process strictly increasing, also when two are made in one step of the clock or the clock is set back.
+// last makes ids of one process strictly increasing, also when two are made in one step of the clock or the clock is
+// set back.
 var last atomic.Uint64
 
 // New returns prefix followed by Len characters of [0-9a-z]. Ids made later in one process sort after earlier ones.

@@ -48,8 +48,8 @@ func (m Mutant) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s", m.File, m.Line, m.Func, m.Source)
 }
 
-// find returns the mutants of a file that the target asks for, in the order of the source, and the file with all of them in it, each behind a switch. first is the
-// number of the first switch.
+// find returns the mutants of a file that the target asks for, in the order of the source, and the file with all of
+// them in it, each behind a switch. first is the number of the first switch.
 func find(t Target, file string, src []byte, first int) (list []Mutant, switched []byte, err error) {
 	f := &finder{
 		target: t, file: file, src: src, fset: token.NewFileSet(), next: first,
@@ -121,7 +121,8 @@ type finder struct {
 	next     int // switch
 }
 
-// search visits what belongs to one function, whose type tells what its returns mean; function literals are visited with their own.
+// search visits what belongs to one function, whose type tells what its returns mean; function literals are visited
+// with their own.
 func (f *finder) search(n ast.Node, typ *ast.FuncType) {
 	if !f.target.Funcs.MatchString(f.function) {
 		return
@@ -216,7 +217,8 @@ func (f *finder) binary(e *ast.BinaryExpr) {
 		}
 	}
 	if op, ok := opposite[e.Op]; ok {
-		// Where the comparison is false in another mutant, a test that notices it has an input for which it should be true, and there its opposite is false too;
+		// Where the comparison is false in another mutant, a test that notices it has an input for which it should be
+		// true, and there its opposite is false too;
 		// and the same where it is true. So the opposite can survive only alone.
 		if !f.broken[e] {
 			f.add(Negate, e, f.text(e.X)+" "+op+" "+f.text(e.Y), "((", ") != mutantOn(%d))")
@@ -277,7 +279,8 @@ func isCheck(e ast.Expr) bool {
 	return fun.Sel.Name != "Errorf" && fun.Sel.Name != "New"
 }
 
-// table drops, one by one, the elements that hold a text. A literal that does not say that it is a slice or a map is a row of one, or has a length to keep.
+// table drops, one by one, the elements that hold a text. A literal that does not say that it is a slice or a map is a
+// row of one, or has a length to keep.
 func (f *finder) table(lit *ast.CompositeLit) {
 	function := ""
 	switch t := lit.Type.(type) {
@@ -340,7 +343,8 @@ func (f *finder) wanted(kind Kind, e ast.Expr) bool {
 	return slices.Contains(f.target.Kinds, kind) && (f.target.Match == nil || f.target.Match.MatchString(f.text(e)))
 }
 
-// add makes a mutant in which the expression reads as text, if the target asks for it. before and after it go what makes a switch of that; one of them has the verb for its number.
+// add makes a mutant in which the expression reads as text, if the target asks for it. before and after it go what
+// makes a switch of that; one of them has the verb for its number.
 func (f *finder) add(kind Kind, e ast.Expr, text, before, after string) bool {
 	if !f.wanted(kind, e) {
 		return false

@@ -115,7 +115,8 @@ func (p Plan) chosen() []Target {
 	return slices.DeleteFunc(slices.Clone(p.Targets), func(t Target) bool { return !p.Chosen.MatchString(t.Name) })
 }
 
-// covers reports whether this run would have met the equivalent: its file belongs to a chosen target, or to none at all.
+// covers reports whether this run would have met the equivalent: its file belongs to a chosen target, or to none at
+// all.
 func (p Plan) covers(e Equivalent) bool {
 	has := func(t Target) bool { return t.has(e.File) && t.Funcs.MatchString(e.Func) }
 	return slices.ContainsFunc(p.chosen(), has) || !slices.ContainsFunc(p.Targets, has)

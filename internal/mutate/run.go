@@ -22,8 +22,9 @@ const (
 	Killed
 )
 
-// A Runner builds the tests of a target once, with all of its mutants in them, each behind a switch, and runs them once for each. What is built is a copy that only
-// the compiler sees: the tree stays as it is, and the build cache is shared.
+// A Runner builds the tests of a target once, with all of its mutants in them, each behind a switch, and runs them once
+// for each. What is built is a copy that only the compiler sees: the tree stays as it is, and the build cache is
+// shared.
 type Runner struct {
 	Root     string
 	Timeout  time.Duration // of the tests of one mutant; running into it kills the mutant
@@ -123,7 +124,8 @@ func (t Target) rounds() []string {
 	return []string{t.Quick, "."}
 }
 
-// test runs those of the tests whose name matches, in the mutant with this number; 0 is the code as it is. The error says that they failed.
+// test runs those of the tests whose name matches, in the mutant with this number; 0 is the code as it is. The error
+// says that they failed.
 func (r Runner) test(ctx context.Context, t Target, binary, tests string, id int) ([]byte, error) {
 	const grace = 30 * time.Second // for a program that does not even get to its own timeout
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout+grace)

@@ -35,13 +35,14 @@ type TransportConfig struct {
 	Resolver *net.Resolver
 }
 
-// Transport makes an HTTP/1.1 transport whose every connection is judged by g when it is dialled. Reusing a connection is as safe as dialling it was: the pool keeps connections by host and
-// port, and each of them was judged.
+// Transport makes an HTTP/1.1 transport whose every connection is judged by g when it is dialled. Reusing a connection
+// is as safe as dialling it was: the pool keeps connections by host and port, and each of them was judged.
 //
-// Limits: 5 s to connect and 5 s for the TLS handshake (TLS 1.2 at least), 64 KiB of response headers, 30 s idle, 512 idle connections, 128 to one host. There is
-// no limit to the connections of one host, as callers bound that better than a queue here would, and no
-// limit to the exchange as a whole: give each request a context with a deadline, read its body under that
-// context and up to a limit, and close it. Responses are not decompressed, so a small one stays small.
+// Limits: 5 s to connect and 5 s for the TLS handshake (TLS 1.2 at least), 64 KiB of response headers, 30 s idle, 512
+// idle connections, 128 to one host. There is no limit to the connections of one host, as callers bound that better
+// than a queue here would, and no limit to the exchange as a whole: give each request a context with a deadline, read
+// its body under that context and up to a limit, and close it. Responses are not decompressed, so a small one stays
+// small.
 //
 // Call RoundTrip, not a client around it: a client follows redirects, and net/http keeps every header but the
 // well-known credentials when it does, so that signature and body would go to a host that nobody registered.
@@ -75,8 +76,8 @@ func newTransport(dialer *net.Dialer, c TransportConfig) (*http.Transport, error
 	// A transport of our own rather than a clone of the default one, which obeys HTTP_PROXY: behind a proxy
 	// the guard would see the proxy's address and no other.
 	//
-	// HTTP/1.1 only: over HTTP/2 a peer that answers before it has read leaves net/http with a goroutine and the body for
-	// each request, for as long as it keeps the connection, whatever the request's deadline.
+	// HTTP/1.1 only: over HTTP/2 a peer that answers before it has read leaves net/http with a goroutine and the body
+	// for each request, for as long as it keeps the connection, whatever the request's deadline.
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	tr := &http.Transport{

@@ -11,7 +11,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// The requests of the other tests are made by hand. These are sent by the library, over sockets, with its guard opened for this machine.
+// The requests of the other tests are made by hand. These are sent by the library, over sockets, with its guard opened
+// for this machine.
 func TestReceiversTakeDeliveries(t *testing.T) {
 	t.Parallel()
 	for _, p := range programs {

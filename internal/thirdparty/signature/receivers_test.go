@@ -35,7 +35,8 @@ func find(t *testing.T, program string) {
 	}
 }
 
-// start runs a receiver that knows the secrets until the test ends. Its first line is its port; a secret's number follows the URL.
+// start runs a receiver that knows the secrets until the test ends. Its first line is its port; a secret's number
+// follows the URL.
 func start(t *testing.T, dir string, command ...string) (url string) {
 	t.Helper()
 	known, err := json.Marshal(secrets)

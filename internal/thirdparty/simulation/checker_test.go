@@ -15,8 +15,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// compare demands that the store has what the ledger knows, neither more nor less. It is called after every move, so that a final state that
-// changes is seen when it does.
+// compare demands that the store has what the ledger knows, neither more nor less. It is called after every move, so
+// that a final state that changes is seen when it does.
 func (l *ledger) compare() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -177,7 +177,8 @@ func sameSecrets(a, b *request) bool {
 	return b != nil && slices.Equal(a.lease.live(a.started), b.lease.live(b.started))
 }
 
-// auditPause checks the time between two requests as the receiver saw them, and which secret the second one was signed with.
+// auditPause checks the time between two requests as the receiver saw them, and which secret the second one was signed
+// with.
 func (l *ledger) auditPause(d *delivery, r *request, completed int, next webhook.Attempt) {
 	after := l.requests[attemptKey{d.ID, next.Number}]
 	if r == nil || after == nil {

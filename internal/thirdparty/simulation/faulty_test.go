@@ -26,7 +26,8 @@ const (
 
 var errStoreAway = errors.New("simulation: the store is away")
 
-// faulty is one process's way to the store. It numbers the calls, and each takes a moment of its own, so that no two things happen at once.
+// faulty is one process's way to the store. It numbers the calls, and each takes a moment of its own, so that no two
+// things happen at once.
 type faulty struct {
 	node   *node
 	ledger *ledger

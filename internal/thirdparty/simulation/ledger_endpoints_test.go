@@ -10,7 +10,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// secretKey is where a call's context tells the ledger the text of the secret that the call sets: what is stored does not say it.
+// secretKey is where a call's context tells the ledger the text of the secret that the call sets: what is stored does
+// not say it.
 type secretKey struct{}
 
 func withSecret(ctx context.Context, text string) context.Context {

@@ -11,7 +11,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// ledger stands between the processes and the store. It makes one call at a time, and knows from the calls alone what must be in the store.
+// ledger stands between the processes and the store. It makes one call at a time, and knows from the calls alone what
+// must be in the store.
 type ledger struct {
 	w     *world
 	store webhook.Store

@@ -15,7 +15,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// A checker that has never seen a fault may be blind. Each mutant breaks one promise on purpose, below the ledger or beside it, and must be seen.
+// A checker that has never seen a fault may be blind. Each mutant breaks one promise on purpose, below the ledger or
+// beside it, and must be seen.
 
 // broken is a store that does one thing wrong.
 type broken struct {

@@ -234,7 +234,8 @@ func (l *ledger) requestArrived(r *request, to *receiver, req *http.Request, bod
 	return m
 }
 
-// checkSignatures demands what the secrets that are live are to make of a request's headers: one X-Meshia-Signature by one of them, and a webhook-signature of each.
+// checkSignatures demands what the secrets that are live are to make of a request's headers: one X-Meshia-Signature by
+// one of them, and a webhook-signature of each.
 func (l *ledger) checkSignatures(at *lease, live []string, h http.Header, body []byte) {
 	standard := strings.Fields(h.Get("Webhook-Signature"))
 	if len(standard) != len(live) {

@@ -10,7 +10,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// The producer's side: what a service that uses the library does. Each call is made through a process, and what it answers is held against the ledger.
+// The producer's side: what a service that uses the library does. Each call is made through a process, and what it
+// answers is held against the ledger.
 
 var tenants = []string{"", "acme", "globex"}
 

@@ -13,7 +13,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// Scenarios are runs without chance: what a seed once found, in as few moves as it takes. Unlike the seed they keep their meaning when the moves change.
+// Scenarios are runs without chance: what a seed once found, in as few moves as it takes. Unlike the seed they keep
+// their meaning when the moves change.
 
 func scenario(t *testing.T, s settings, run func(t *testing.T, w *world)) {
 	t.Helper()
@@ -49,7 +50,8 @@ func TestDirectLeaseThatIsLongOnItsWayIsNotUsed(t *testing.T) {
 	}
 }
 
-// A receiver has the new secret, the overlap is on, and nothing was sent since: a ping has one attempt, so a wrong guess is final.
+// A receiver has the new secret, the overlap is on, and nothing was sent since: a ping has one attempt, so a wrong
+// guess is final.
 func TestPingWithinAnOverlap(t *testing.T) {
 	scenario(t, standard(), func(t *testing.T, w *world) {
 		n := w.start()
@@ -69,7 +71,8 @@ func TestPingWithinAnOverlap(t *testing.T) {
 	})
 }
 
-// The receiver has the new secret. A process dies in the attempt that is signed with it: the next one must not go back to the old secret.
+// The receiver has the new secret. A process dies in the attempt that is signed with it: the next one must not go back
+// to the old secret.
 func TestInterruptedAttemptDoesNotTurnTheSecretBack(t *testing.T) {
 	s := standard()
 	s.Policy = webhook.Schedule{time.Second}

@@ -79,7 +79,8 @@ type failer interface {
 	Fatalf(format string, args ...any)
 }
 
-// longest is what Run may take beyond its drain: a call to the store that hangs (60 s at most), and two batches of outcomes.
+// longest is what Run may take beyond its drain: a call to the store that hangs (60 s at most), and two batches of
+// outcomes.
 const longest = 2 * time.Minute
 
 // check compares the store with the ledger, and fails the run if anything was wrong so far.
@@ -146,7 +147,8 @@ func (w *world) settled(n *node) bool {
 	return w.ledger.settled()
 }
 
-// canary emits when everything is well: the delivery must not have to wait for a poll, the retry of a failed one neither.
+// canary emits when everything is well: the delivery must not have to wait for a poll, the retry of a failed one
+// neither.
 func (w *world) canary(t failer, n *node) {
 	t.Helper()
 	for _, tenant := range tenants {
@@ -183,7 +185,8 @@ func (w *world) count() {
 	totals.simulated.Add(int64(time.Since(w.began) / time.Second))
 }
 
-// bubbled is property in a bubble of its own. A *rapid.T fails by a panic, which must not end the bubble's goroutine before the run has been cleared away, and is raised again outside.
+// bubbled is property in a bubble of its own. A *rapid.T fails by a panic, which must not end the bubble's goroutine
+// before the run has been cleared away, and is raised again outside.
 func bubbled(t *testing.T, property func(*rapid.T)) func(*rapid.T) {
 	return func(rt *rapid.T) {
 		var failed any
@@ -208,7 +211,8 @@ func bubbled(t *testing.T, property func(*rapid.T)) func(*rapid.T) {
 // rapidFlags guards rapid's own flags, the only way to tell it how many seeds to try and from where.
 var rapidFlags sync.Mutex
 
-// checkSeeds tries n seeds from base on, or from where -rapid.seed says. The flags are read before the first run begins; from there on others may set them.
+// checkSeeds tries n seeds from base on, or from where -rapid.seed says. The flags are read before the first run
+// begins; from there on others may set them.
 func checkSeeds(t *testing.T, n int, base uint64) {
 	t.Helper()
 	rapidFlags.Lock()

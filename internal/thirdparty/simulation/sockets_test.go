@@ -18,8 +18,8 @@ import (
 	"github.com/meshia/webhook/webhooktest"
 )
 
-// TestRunLeavesNothingOpen runs a dispatcher over real sockets with endpoints of every bad kind, and counts what is left when Run has returned. It is not parallel: it
-// counts the goroutines and the open files of the whole process.
+// TestRunLeavesNothingOpen runs a dispatcher over real sockets with endpoints of every bad kind, and counts what is
+// left when Run has returned. It is not parallel: it counts the goroutines and the open files of the whole process.
 func TestRunLeavesNothingOpen(t *testing.T) {
 	before := openFiles(t)
 	goroutines := goleak.IgnoreCurrent()

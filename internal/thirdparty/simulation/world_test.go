@@ -39,7 +39,8 @@ func standard() settings {
 	}
 }
 
-// world is one run: the store that survives, the dispatchers that come and go, the receivers, and the ledgers. All of it lives in one bubble.
+// world is one run: the store that survives, the dispatchers that come and go, the receivers, and the ledgers. All of
+// it lives in one bubble.
 type world struct {
 	settings
 	ledger   *ledger
@@ -76,7 +77,8 @@ func newWorld(s settings) *world {
 	return w
 }
 
-// chance is a number that depends on nothing but the seed and what it is for, so that a run can be repeated whatever order goroutines run in.
+// chance is a number that depends on nothing but the seed and what it is for, so that a run can be repeated whatever
+// order goroutines run in.
 func (w *world) chance(of string, n uint64) uint64 {
 	x := w.Seed ^ n*0x9e3779b97f4a7c15
 	for i := range len(of) {
