@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/meshia/webhook/internal/id"
 	"github.com/meshia/webhook/internal/netguard"
@@ -68,7 +67,7 @@ func (d *Dispatcher) allowed() error {
 	switch {
 	case d.cfg.RequireTenant && d.tenant == "":
 		return ErrTenantRequired
-	case len(d.tenant) > 255 || !utf8.ValidString(d.tenant):
+	case len(d.tenant) > 255 || !isText(d.tenant):
 		return ErrInvalidTenant
 	default:
 		return nil

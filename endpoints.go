@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/meshia/webhook/internal/id"
 )
@@ -222,8 +221,8 @@ func (d *Dispatcher) checkEndpoint(e *Endpoint) []error {
 		e.URL = u.String() // as it will be dialled, however it was written
 	}
 	errs = append(errs, field("events", d.checkSubscriptions(e.Events)))
-	if len(e.Description) > 1<<10 || !utf8.ValidString(e.Description) {
-		errs = append(errs, field("description", errors.New("must be valid UTF-8 of at most 1 KiB")))
+	if len(e.Description) > 1<<10 || !isText(e.Description) {
+		errs = append(errs, field("description", errors.New("must be valid UTF-8 of at most 1 KiB, without U+0000")))
 	}
 	return errs
 }

@@ -18,7 +18,7 @@ var (
 	ErrConflict = errors.New("another event with this id exists")
 	// ErrTenantRequired says that Config.RequireTenant is set and the call was not made through Dispatcher.Tenant.
 	ErrTenantRequired = errors.New("tenant required")
-	// ErrInvalidTenant says that a tenant's id is over 255 bytes or not valid UTF-8.
+	// ErrInvalidTenant says that a tenant's id is over 255 bytes, not valid UTF-8, or has U+0000 in it.
 	ErrInvalidTenant = errors.New("invalid tenant")
 	// ErrInvalidEndpoint is the parent of what an endpoint, or a change of it, is refused for. All refused fields are
 	// joined in one error; each of them is a *FieldError.
@@ -39,6 +39,9 @@ var (
 	// ErrNotFound says that the tenant has no such endpoint, event or delivery. What another tenant has is not found
 	// either.
 	ErrNotFound = errors.New("not found")
+	// ErrBodyPruned says that the event's body is not stored any more: its time was over, or it was erased. It cannot be
+	// sent again.
+	ErrBodyPruned = errors.New("the event's body is no longer stored")
 	// ErrVersionConflict says that the endpoint was changed since it was read. Read it again and repeat the change.
 	ErrVersionConflict = errors.New("endpoint was changed meanwhile")
 	// ErrStoreFull says that the store has no room for the event's deliveries. Nothing was stored; try again later.

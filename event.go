@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -24,7 +25,8 @@ type Event struct {
 	ID string
 	// Type is the event type's name, such as "experiment.completed".
 	Type string
-	// SessionID names the session that the event belongs to. It may be empty.
+	// SessionID names the session that the event belongs to: valid UTF-8 of at most 255 bytes, without U+0000. It may be
+	// empty.
 	SessionID string
 	// Time is when it happened: UTC, whole seconds.
 	Time time.Time
@@ -55,6 +57,9 @@ func isID(s string) bool {
 	}
 	return len(s) >= 1 && len(s) <= 64
 }
+
+// isText reports whether every store can keep s: Postgres takes no U+0000.
+func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
 // EventOption sets an optional part of a new event.
 type EventOption func(*Event)
@@ -108,8 +113,8 @@ func (e *Event) check() error {
 	if !isID(e.ID) {
 		errs = append(errs, fmt.Errorf("%w: must match [A-Za-z0-9_-]{1,64}", ErrInvalidID))
 	}
-	if len(e.SessionID) > maxSessionBytes || !utf8.ValidString(e.SessionID) {
-		errs = append(errs, fmt.Errorf("%w: session id must be valid UTF-8 of at most %d bytes", ErrInvalidEvent, maxSessionBytes))
+	if len(e.SessionID) > maxSessionBytes || !isText(e.SessionID) {
+		errs = append(errs, fmt.Errorf("%w: session id must be valid UTF-8 of at most %d bytes, without U+0000", ErrInvalidEvent, maxSessionBytes))
 	}
 	if y := e.Time.Year(); y < 0 || y > 9999 {
 		errs = append(errs, fmt.Errorf("%w: the year of its time is not in 0..9999 (RFC 3339)", ErrInvalidEvent))
@@ -117,8 +122,8 @@ func (e *Event) check() error {
 	size := 0
 	for k, v := range e.Metadata {
 		size += len(k) + len(v)
-		if !utf8.ValidString(k) || !utf8.ValidString(v) {
-			errs = append(errs, fmt.Errorf("%w: metadata is not valid UTF-8", ErrInvalidEvent))
+		if !isText(k) || !isText(v) {
+			errs = append(errs, fmt.Errorf("%w: metadata is not valid UTF-8, or has U+0000 in it", ErrInvalidEvent))
 			break
 		}
 	}

@@ -32,7 +32,7 @@ type MemoryConfig struct {
 //   - When the process ends, all of it is lost: the endpoints, the log and what was not delivered yet.
 //   - It serves the dispatchers of one process. There is no transaction of the caller's to take part in, so there is
 //     nothing to give to Dispatcher.EmitTo.
-//   - What was dropped under [MemoryConfig] is forgotten altogether: an event's id is new again, an old delivery is not
+//   - What was dropped under [MemoryConfig], or by Prune, is forgotten altogether: an event's id is new again, an old delivery is not
 //     found and cannot be redelivered, and the id of an endpoint deleted long ago may be used again.
 //   - Its room is shared: a backlog that one endpoint builds up can fill it, and Emit then fails with [ErrStoreFull]
 //     for all. Its bounds count, and do not weigh.
@@ -58,9 +58,13 @@ type MemoryStore struct {
 	live         int                  // deliveries pending or leased
 
 	// What is kept for a while, the oldest first: what is dropped next.
-	finished list.List // *memDelivery
-	idle     list.List // *memEvent without a delivery
-	deleted  list.List // *memEndpoint, deleted and without a delivery
+	finished list.List         // *memDelivery
+	idle     list.List         // *memEvent without a delivery
+	deleted  list.List         // *memEndpoint, deleted and without a delivery
+	gaps     list.List         // *memGap, closed
+	resting  memHeap[memEvent] // those with contents and no delivery pending or leased, by when they were stored
+
+	names memNames // of the tenants with endpoints that are not deleted
 }
 
 var _ Store = (*MemoryStore)(nil)
@@ -107,10 +111,27 @@ type memTenant struct {
 
 type memEvent struct {
 	Event
-	tenant *memTenant
-	needed int           // by how many deliveries
-	idle   *list.Element // in MemoryStore.idle, while no delivery ever needed it
-	stored time.Duration
+	tenant     *memTenant
+	deliveries *memDelivery  // the first of a list of them
+	open       int           // how many of them are pending or leased
+	idle       *list.Element // in MemoryStore.idle, while no delivery ever needed it
+	stored     time.Duration
+	pos        int       // in MemoryStore.resting, or memNowhere
+	digest     *[32]byte // what Digest was before the contents were removed; nil: they are there
+}
+
+// memNowhere is the position of what is in no heap.
+const memNowhere = -1
+
+// stripped reports whether the event's contents were removed.
+func (e *memEvent) stripped() bool { return e.digest != nil }
+
+// sameAs reports whether the event has this digest.
+func (e *memEvent) sameAs(digest [32]byte) bool {
+	if e.digest != nil {
+		return *e.digest == digest
+	}
+	return e.Digest() == digest
 }
 
 type memEndpoint struct {
@@ -118,19 +139,22 @@ type memEndpoint struct {
 	tenant *memTenant
 	// shared is what leases carry: a copy that nobody modifies, made when the next lease needs it.
 	shared *Endpoint
-	gaps   []Gap // closed ones, as closed
-	gap    *Gap  // the open one
+	gaps   []*memGap // closed ones, as closed
+	gap    *memGap   // the open one
 	lane   memLane
 	log    memLog
 
 	deleted bool
 	gone    time.Duration // when it was deleted and had no delivery any more
+	buried  *list.Element // in MemoryStore.deleted, since then
 }
 
 type memDelivery struct {
 	Delivery
 	seq      uint64
 	event    *memEvent
+	prev     *memDelivery // of the same event
+	next     *memDelivery
 	endpoint *memEndpoint
 	created  time.Duration
 	finished time.Duration
@@ -141,6 +165,13 @@ type memDelivery struct {
 	// Of the present lease.
 	token   string
 	started time.Time
+}
+
+type memGap struct {
+	Gap
+	endpoint *memEndpoint
+	closed   time.Duration
+	at       *list.Element // in MemoryStore.gaps, once it is closed
 }
 
 // memInstant is a moment as the store sees it. What it compares is at, which is monotonic, so that setting the

@@ -57,7 +57,7 @@ func TestMemoryStoreDropsWhatIsOverItsAge(t *testing.T) {
 		m.finish(webhook.OutcomeDelivered, m.claim(2)...)
 		time.Sleep(time.Hour + 1)
 		require.Empty(m, m.claim(1))
-		require.Equal(m, map[string]int{"tenants": 1, "endpoints": 1, "types": 1}, m.Sizes(), "the endpoint stays when all that was sent to it is gone")
+		require.Equal(m, map[string]int{"tenants": 1, "endpoints": 1, "types": 1, "named": 1}, m.Sizes(), "the endpoint stays when all that was sent to it is gone")
 	})
 }
 
@@ -124,6 +124,7 @@ func TestMemoryStoreBoundsEventsWithoutDelivery(t *testing.T) {
 		m.finish(webhook.OutcomeDelivered, replayed.Leases...)
 		require.Equal(m, map[string]int{
 			"tenants": 1, "endpoints": 1, "types": 1, "finished": 1, "deliveries": 1, "events": 1, "log": 1, "endpoint logs": 1,
+			"named": 1, "resting": 1, "contents at rest": 1,
 		}, m.Sizes())
 	})
 }
@@ -144,7 +145,9 @@ func TestMemoryStoreForgetsDeletedEndpointsAndTenants(t *testing.T) {
 		time.Sleep(time.Hour + 1)
 		m.emit(0)
 		m.finish(webhook.OutcomeRetry, leases...)
-		require.Equal(m, map[string]int{"tenants": 1, "endpoints": 1, "finished": 1, "deliveries": 1, "events": 1, "log": 1, "endpoint logs": 1}, m.Sizes())
+		require.Equal(m, map[string]int{
+			"tenants": 1, "endpoints": 1, "finished": 1, "deliveries": 1, "events": 1, "log": 1, "endpoint logs": 1, "resting": 1, "contents at rest": 1,
+		}, m.Sizes())
 		time.Sleep(time.Hour + 1)
 		require.Empty(m, m.claim(1))
 		require.Equal(m, map[string]int{"tenants": 1, "endpoints": 1, "deleted": 1}, m.Sizes())

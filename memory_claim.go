@@ -23,6 +23,7 @@ func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (Claimed, err
 	}
 
 	var c Claimed
+	skipped := s.skip(req.Skip)
 	slow := req.MaxSlow
 	for len(c.Leases) < req.Max {
 		ep := s.turn(slow > 0, now)
@@ -40,7 +41,35 @@ func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (Claimed, err
 	}
 	c.Next = s.next(slow > 0, req.MaxAge, now)
 	c.Blocked = s.full > 0 || s.turn(true, now) != nil
+	for i := range skipped {
+		skipped[i].back()
+	}
 	return c, nil
+}
+
+// memSkipped is an endpoint that was taken out of turn for one Claim.
+type memSkipped struct {
+	heap *memHeap[memEndpoint]
+	memEntry[memEndpoint]
+}
+
+// skip takes endpoints out of turn, so that they hide nobody who comes after them.
+func (s *MemoryStore) skip(refs []EndpointRef) (skipped []memSkipped) {
+	for _, ref := range refs {
+		ep := s.tenant(ref.Tenant).endpoint(ref.ID)
+		if ep == nil || ep.lane.heap == nil {
+			continue
+		}
+		skipped = append(skipped, memSkipped{ep.lane.heap, ep.lane.heap.entries[ep.lane.pos]})
+		s.displace(ep)
+	}
+	return skipped
+}
+
+// back gives the endpoint the place that it had.
+func (k *memSkipped) back() {
+	k.heap.push(k.at, k.seq, k.item, k.pos)
+	k.item.lane.heap = k.heap
 }
 
 // turn returns the endpoint whose turn it is, or nil.

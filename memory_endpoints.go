@@ -35,6 +35,9 @@ func (s *MemoryStore) CreateEndpoint(ctx context.Context, e Endpoint, max int) (
 	s.judged(ep, health, now)
 	t.endpoints[ep.ID] = ep
 	t.order = append(t.order, ep)
+	if len(t.order) == 1 {
+		s.names.add(t.id)
+	}
 	t.subscribe(ep)
 	return s.copyEndpoint(ep.Endpoint), nil
 }
@@ -129,7 +132,9 @@ func (s *MemoryStore) DeleteEndpoint(ctx context.Context, tenant, id string) err
 
 	ep.deleted = true
 	t.unsubscribe(ep)
-	t.order = slices.DeleteFunc(t.order, func(other *memEndpoint) bool { return other == ep })
+	if t.order = slices.DeleteFunc(t.order, func(other *memEndpoint) bool { return other == ep }); len(t.order) == 0 {
+		s.names.remove(t.id)
+	}
 	s.closeGap(ep, now)
 	for _, queue := range []*memHeap[memDelivery]{&ep.lane.first, &ep.lane.again} {
 		for t := queue.top(); t != nil; t = queue.top() {
@@ -161,7 +166,7 @@ func (s *MemoryStore) judged(ep *memEndpoint, h Health, now memInstant) {
 		if h.State == EndpointPending {
 			reason = GapPending
 		}
-		ep.gap = &Gap{EndpointID: ep.ID, Reason: reason, From: now.wall}
+		ep.gap = &memGap{Gap: Gap{EndpointID: ep.ID, Reason: reason, From: now.wall}, endpoint: ep}
 	}
 }
 
@@ -170,15 +175,14 @@ func (s *MemoryStore) closeGap(ep *memEndpoint, now memInstant) {
 		return
 	}
 	if ep.gap.Count > 0 {
-		ep.gap.To = now.wall
-		ep.gaps = append(ep.gaps, *ep.gap)
+		ep.gap.To, ep.gap.closed = now.wall, now.at
+		ep.gap.at = s.gaps.PushBack(ep.gap)
+		ep.gaps = append(ep.gaps, ep.gap)
 	}
 	ep.gap = nil
-	drop := max(0, len(ep.gaps)-memMaxGaps)
-	for drop < len(ep.gaps) && now.wall.Sub(ep.gaps[drop].To) > s.finishedAge {
-		drop++
+	if len(ep.gaps) > memMaxGaps {
+		s.dropGap(ep.gaps[0])
 	}
-	ep.gaps = slices.Delete(ep.gaps, 0, drop)
 }
 
 // subscribe files the endpoint under the event types that it wants, once under each.

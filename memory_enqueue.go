@@ -39,7 +39,7 @@ func (s *MemoryStore) Enqueue(ctx context.Context, req EnqueueRequest) (EnqueueR
 	for i := range events {
 		e, known := t.events[events[i].ID], true
 		if e == nil {
-			e, known = &memEvent{Event: events[i], tenant: t, stored: now.at}, false
+			e, known = &memEvent{Event: events[i], tenant: t, stored: now.at, pos: memNowhere}, false
 			t.events[e.ID] = e
 		}
 		switch {
@@ -94,9 +94,12 @@ func (s *MemoryStore) admit(t *memTenant, events []Event, direct bool) error {
 	for i := range events {
 		e := &events[i]
 		if stored := t.events[e.ID]; stored != nil {
+			if direct && stored.stripped() { // whoever read it has no body either to work out the digest from
+				return fmt.Errorf("%w: %q", ErrBodyPruned, e.ID)
+			}
 			// The digests are worked out here only, not for each event that comes in: as long as an id is known its
-			// body is too.
-			if e.Digest() != stored.Digest() {
+			// body is too, or was when its digest was kept.
+			if !stored.sameAs(e.Digest()) {
 				return fmt.Errorf("%w: %q", ErrConflict, e.ID)
 			}
 			if !direct {
@@ -139,8 +142,9 @@ func (s *MemoryStore) match(e *memEvent, hand *HandOver, result *EnqueueResult, 
 			s.place(ep)
 		}
 	}
-	if e.needed == 0 {
+	if e.deliveries == nil {
 		e.idle = s.idle.PushBack(e)
+		s.rest(e)
 	}
 }
 
@@ -159,15 +163,20 @@ func (s *MemoryStore) deliver(e *memEvent, ep *memEndpoint, kind DeliveryKind, n
 		s.idle.Remove(e.idle)
 		e.idle = nil
 	}
-	e.needed++
+	s.unrest(e)
+	e.open++
 	s.seq++
 	d := &memDelivery{
 		Delivery: Delivery{
 			// Made under the lock, right after the clock was read: the ids rise with CreatedAt.
 			ID: id.New("dlv_"), Tenant: e.tenant.id, EventID: e.ID, EventType: e.Type, EndpointID: ep.ID, Kind: kind, CreatedAt: now.wall,
 		},
-		seq: s.seq, event: e, endpoint: ep, created: now.at,
+		seq: s.seq, event: e, next: e.deliveries, endpoint: ep, created: now.at,
 	}
+	if d.next != nil {
+		d.next.prev = d
+	}
+	e.deliveries = d
 	s.live++
 	e.tenant.deliveries[d.ID] = d
 	e.tenant.log.add(d)

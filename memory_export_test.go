@@ -9,6 +9,7 @@ func (s *MemoryStore) Sizes() map[string]int {
 	n := map[string]int{
 		"tenants": len(s.tenants), "live": s.live, "pending": len(s.pending.entries), "leases": len(s.leases.entries),
 		"lanes": len(s.normal.entries) + len(s.slow.entries), "finished": s.finished.Len(), "idle": s.idle.Len(), "deleted": s.deleted.Len(),
+		"resting": len(s.resting.entries), "gaps": s.gaps.Len(), "named": len(s.names.after(nil, 1<<30)),
 	}
 	for _, t := range s.tenants {
 		n["events"] += len(t.events)
@@ -16,8 +17,21 @@ func (s *MemoryStore) Sizes() map[string]int {
 		n["endpoints"] += len(t.endpoints)
 		n["log"] += len(t.log.entries) - t.log.dropped
 		n["types"] += len(t.byType)
+		for _, e := range t.events {
+			if e.open == 0 && !e.stripped() {
+				n["contents at rest"]++
+			}
+		}
+		endpoints := map[*memEndpoint]bool{} // those of deliveries too: while a tenant is erased its endpoints go first
 		for _, ep := range t.endpoints {
+			endpoints[ep] = true
+		}
+		for _, d := range t.deliveries {
+			endpoints[d.endpoint] = true
+		}
+		for ep := range endpoints {
 			n["endpoint logs"] += len(ep.log.entries) - ep.log.dropped
+			n["closed gaps"] += len(ep.gaps)
 			n["queued"] += len(ep.lane.first.entries) + len(ep.lane.again.entries)
 		}
 	}
@@ -33,6 +47,14 @@ func (s *MemoryStore) Sizes() map[string]int {
 func (s *MemoryStore) Bounds() MemoryConfig {
 	return MemoryConfig{MaxPending: s.maxPending, MaxFinished: s.maxFinished, FinishedAge: s.finishedAge}
 }
+
+// Names is the store's set of tenants, for its own test.
+type Names struct{ names memNames }
+
+func (n *Names) Add(name string)    { n.names.add(name) }
+func (n *Names) Remove(name string) { n.names.remove(name) }
+
+func (n *Names) After(name *string, limit int) []string { return n.names.after(name, limit) }
 
 // Heap is the store's priority queue, for its own test.
 type Heap struct {

@@ -11,23 +11,39 @@ func (s *MemoryStore) forget(now memInstant) {
 	for at := s.idle.Front(); at != nil && old(at.Value.(*memEvent).stored); at = s.idle.Front() {
 		s.dropIdle(at.Value.(*memEvent))
 	}
+	for at := s.gaps.Front(); at != nil && old(at.Value.(*memGap).closed); at = s.gaps.Front() {
+		s.dropGap(at.Value.(*memGap))
+	}
 	for at := s.deleted.Front(); at != nil && old(at.Value.(*memEndpoint).gone); at = s.deleted.Front() {
 		s.dropBuried()
 	}
 }
 
-// drop forgets a finished delivery, and its event if that was the last to need it.
-func (s *MemoryStore) drop(d *memDelivery, now memInstant) {
-	t := d.event.tenant
-	s.finished.Remove(d.done)
+// drop forgets a delivery that is in no queue, and its event if that was the last to need it: that is what last says.
+func (s *MemoryStore) drop(d *memDelivery, now memInstant) (last bool) {
+	e, t := d.event, d.event.tenant
+	if d.done != nil {
+		s.finished.Remove(d.done)
+	}
 	delete(t.deliveries, d.ID)
 	t.log.drop(d)
 	d.endpoint.log.drop(d)
 	s.buryIfBare(d.endpoint, now)
-	if d.event.needed--; d.event.needed == 0 {
-		delete(t.events, d.EventID)
-		s.tidy(t)
+	if d.next != nil {
+		d.next.prev = d.prev
 	}
+	if d.prev != nil {
+		d.prev.next = d.next
+	} else {
+		e.deliveries = d.next
+	}
+	if e.deliveries != nil {
+		return false
+	}
+	s.unrest(e)
+	delete(t.events, e.ID)
+	s.tidy(t)
+	return true
 }
 
 func (s *MemoryStore) trimIdle() {
@@ -38,17 +54,18 @@ func (s *MemoryStore) trimIdle() {
 
 func (s *MemoryStore) dropIdle(e *memEvent) {
 	s.idle.Remove(e.idle)
+	s.unrest(e)
 	delete(e.tenant.events, e.ID)
 	s.tidy(e.tenant)
 }
 
 // buryIfBare lines a deleted endpoint up for dropping when nothing in the log is of it any more.
 func (s *MemoryStore) buryIfBare(ep *memEndpoint, now memInstant) {
-	if !ep.deleted || len(ep.log.entries) > 0 {
+	if !ep.deleted || len(ep.log.entries) > 0 || ep.tenant.endpoints[ep.ID] != ep { // or was erased before its deliveries
 		return
 	}
 	ep.gone = now.at
-	s.deleted.PushBack(ep)
+	ep.buried = s.deleted.PushBack(ep)
 	for s.deleted.Len() > s.maxFinished {
 		s.dropBuried()
 	}
@@ -57,8 +74,23 @@ func (s *MemoryStore) buryIfBare(ep *memEndpoint, now memInstant) {
 // dropBuried forgets the endpoint that was deleted first.
 func (s *MemoryStore) dropBuried() {
 	ep := s.deleted.Remove(s.deleted.Front()).(*memEndpoint)
+	s.forgetGaps(ep)
 	delete(ep.tenant.endpoints, ep.ID)
 	s.tidy(ep.tenant)
+}
+
+// dropGap forgets a closed gap, the oldest of its endpoint.
+func (s *MemoryStore) dropGap(g *memGap) {
+	s.gaps.Remove(g.at)
+	g.endpoint.gaps[0] = nil
+	g.endpoint.gaps = g.endpoint.gaps[1:]
+}
+
+// forgetGaps forgets the closed gaps of an endpoint that is about to be forgotten.
+func (s *MemoryStore) forgetGaps(ep *memEndpoint) {
+	for len(ep.gaps) > 0 {
+		s.dropGap(ep.gaps[0])
+	}
 }
 
 // tidy forgets a tenant that has nothing.

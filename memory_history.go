@@ -161,11 +161,13 @@ func (s *MemoryStore) Gaps(ctx context.Context, tenant, endpointID string) ([]Ga
 	if ep == nil {
 		return nil, nil
 	}
-	gaps := slices.Clone(ep.gaps)
+	var gaps []Gap
 	if ep.gap != nil {
-		gaps = append(gaps, *ep.gap)
+		gaps = append(gaps, ep.gap.Gap)
 	}
-	slices.Reverse(gaps)
+	for _, g := range slices.Backward(ep.gaps) {
+		gaps = append(gaps, g.Gap)
+	}
 	return gaps, nil
 }
 

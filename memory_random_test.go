@@ -39,7 +39,7 @@ func randomly(m *memory, r *rand.Rand) {
 	}
 	for range 600 {
 		id := fmt.Sprint(r.IntN(endpoints + 1))
-		switch r.IntN(10) {
+		switch r.IntN(13) {
 		case 0:
 			if endpoints < 12 {
 				m.add(fmt.Sprint(endpoints), webhook.Health{Window: 1 + r.IntN(3), Slow: r.IntN(3) == 0})
@@ -57,7 +57,7 @@ func randomly(m *memory, r *rand.Rand) {
 			})
 		case 3, 4:
 			m.n++
-			req := webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{{ID: fmt.Sprint(m.n), Type: "a"}}}
+			req := webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{{ID: fmt.Sprint(m.n), Type: "a", Body: []byte("{}")}}}
 			if r.IntN(2) == 0 {
 				req.HandOver = &webhook.HandOver{Term: time.Minute, Max: r.IntN(4)}
 			}
@@ -67,8 +67,15 @@ func randomly(m *memory, r *rand.Rand) {
 				require.ErrorIs(m, err, webhook.ErrStoreFull)
 			}
 		case 5, 6, 7:
-			c, err := m.Claim(ctx, webhook.ClaimRequest{Term: time.Duration(1+r.IntN(90)) * time.Second, Max: r.IntN(6), MaxSlow: r.IntN(3), MaxAge: 30 * time.Minute})
+			req := webhook.ClaimRequest{Term: time.Duration(1+r.IntN(90)) * time.Second, Max: r.IntN(6), MaxSlow: r.IntN(3), MaxAge: 30 * time.Minute}
+			for range max(0, r.IntN(8)-4) { // some of them twice
+				req.Skip = append(req.Skip, webhook.EndpointRef{Tenant: "t", ID: fmt.Sprint(r.IntN(endpoints + 1))})
+			}
+			c, err := m.Claim(ctx, req)
 			require.NoError(m, err)
+			for _, l := range c.Leases {
+				require.NotContains(m, req.Skip, webhook.EndpointRef{Tenant: "t", ID: l.Delivery.EndpointID})
+			}
 			take(c.Leases)
 		case 8:
 			for range min(len(held), r.IntN(6)) {
@@ -84,9 +91,63 @@ func randomly(m *memory, r *rand.Rand) {
 			}
 		case 9:
 			time.Sleep(time.Duration(r.IntN(120)) * time.Second)
+		case 10:
+			prunes(m, webhook.PruneRequest{
+				Deliveries: time.Duration(r.IntN(20)) * time.Minute, Bodies: time.Duration(r.IntN(10)) * time.Minute, Max: r.IntN(8),
+			})
+		case 11:
+			page, err := m.Deliveries(ctx, "t", webhook.DeliveryFilter{})
+			require.NoError(m, err)
+			if n := len(page.Deliveries); n > 0 {
+				erases(m, page.Deliveries[r.IntN(n)])
+			}
+		case 12:
+			if r.IntN(6) == 0 {
+				more, err := m.EraseTenant(ctx, "t", r.IntN(40))
+				require.NoError(m, err)
+				if !more {
+					require.Empty(m, m.Sizes())
+					endpoints = 0
+				}
+			}
 		}
 		consistent(m)
 	}
+}
+
+func prunes(m *memory, req webhook.PruneRequest) {
+	m.Helper()
+	before := m.Sizes()
+	now := time.Now()
+	result, err := m.Prune(context.Background(), req)
+	require.NoError(m, err)
+	after := m.Sizes()
+	require.Equal(m, before["deliveries"]-after["deliveries"], result.Deliveries)
+	require.Equal(m, before["events"]-after["events"], result.Events)
+	require.LessOrEqual(m, result.Bodies, before["resting"]-after["resting"], "one that went with its delivery is not counted")
+	require.Equal(m, before["live"], after["live"])
+	if result.More || req.Deliveries == 0 {
+		return
+	}
+	page, err := m.Deliveries(context.Background(), "t", webhook.DeliveryFilter{})
+	require.NoError(m, err)
+	for _, d := range page.Deliveries {
+		require.False(m, d.State.Final() && now.Sub(d.FinishedAt) > req.Deliveries, "nothing is left that is older")
+	}
+}
+
+func erases(m *memory, d webhook.Delivery) {
+	m.Helper()
+	require.NoError(m, m.EraseDelivery(context.Background(), "t", d.ID))
+	e, err := m.Event(context.Background(), "t", d.EventID)
+	if err != nil { // it fell to MaxFinished
+		require.ErrorIs(m, err, webhook.ErrNotFound)
+		return
+	}
+	require.Empty(m, e.Body)
+	page, err := m.Deliveries(context.Background(), "t", webhook.DeliveryFilter{EventID: d.EventID, State: webhook.DeliveryPending})
+	require.NoError(m, err)
+	require.Empty(m, page.Deliveries)
 }
 
 // consistent holds what the store says of its deliveries against its own counts.
@@ -113,6 +174,8 @@ func consistent(m *memory) {
 	require.Equal(m, n["live"], n["pending"]+n["leases"])
 	require.Equal(m, n["finished"], counts[webhook.DeliverySucceeded]+counts[webhook.DeliveryFailed])
 	require.Equal(m, n["deliveries"], len(page.Deliveries))
+	require.Equal(m, n["resting"], n["contents at rest"])
+	require.Equal(m, n["gaps"], n["closed gaps"])
 	require.LessOrEqual(m, n["live"], 60)
 	require.LessOrEqual(m, n["finished"], 20)
 	require.LessOrEqual(m, n["idle"], 20)

@@ -43,6 +43,9 @@ func (s *MemoryStore) record(o *Outcome, now memInstant) bool {
 	s.unlease(d)
 	row := o.Attempt
 	row.Number = d.AttemptCount
+	if d.event.stripped() {
+		row = row.stripped()
+	}
 	switch o.Kind {
 	case OutcomeDelivered:
 		d.Attempts = append(d.Attempts, row)
@@ -79,13 +82,17 @@ func (s *MemoryStore) interrupt(d *memDelivery, row Attempt, wait time.Duration,
 	s.again(d, wait, now)
 }
 
-// again makes a delivery pending whose lease ended, unless its endpoint is no more.
+// again makes a delivery pending whose lease ended, unless its endpoint is no more or its contents are not: they are
+// removed under a lease only where they were erased.
 func (s *MemoryStore) again(d *memDelivery, wait time.Duration, now memInstant) {
-	if d.endpoint.deleted {
+	switch {
+	case d.endpoint.deleted:
 		s.finish(d, DeliveryFailed, FailEndpointDeleted, now)
-		return
+	case d.event.stripped():
+		s.finish(d, DeliveryFailed, FailErased, now)
+	default:
+		s.wait(d, wait, now)
 	}
-	s.wait(d, wait, now)
 }
 
 // finish gives a delivery that is in no queue its final state.
@@ -94,9 +101,32 @@ func (s *MemoryStore) finish(d *memDelivery, state DeliveryState, reason FailRea
 	d.NextAttemptAt = time.Time{}
 	d.FinishedAt = now.wall
 	d.finished = now.at
-	s.live--
+	s.close(d)
 	d.done = s.finished.PushBack(d)
 	for s.finished.Len() > s.maxFinished {
 		s.drop(s.finished.Front().Value.(*memDelivery), now)
+	}
+}
+
+// close counts a delivery as neither pending nor leased any more.
+func (s *MemoryStore) close(d *memDelivery) {
+	s.live--
+	if d.event.open--; d.event.open == 0 {
+		s.rest(d.event)
+	}
+}
+
+// rest notes that no delivery needs the event's contents for now.
+func (s *MemoryStore) rest(e *memEvent) {
+	if !e.stripped() {
+		s.seq++
+		s.resting.push(e.stored, s.seq, e, &e.pos)
+	}
+}
+
+func (s *MemoryStore) unrest(e *memEvent) {
+	if e.pos != memNowhere {
+		s.resting.remove(e.pos)
+		e.pos = memNowhere
 	}
 }

@@ -91,7 +91,7 @@ func TestMemoryStoreHandsOver(t *testing.T) {
 		require.Len(m, result.Leases, 3, "two to the first and one to the second")
 		require.True(m, result.Queued)
 		require.Equal(m, map[string]int{
-			"tenants": 1, "endpoints": 2, "types": 1, "live": 6, "pending": 3, "queued": 3, "leases": 3, "deliveries": 6, "events": 3, "log": 6, "endpoint logs": 6,
+			"tenants": 1, "endpoints": 2, "types": 1, "live": 6, "pending": 3, "queued": 3, "leases": 3, "deliveries": 6, "events": 3, "log": 6, "endpoint logs": 6, "named": 1,
 		}, m.Sizes())
 		require.Empty(m, m.claim(10))
 		m.finish(webhook.OutcomeDelivered, result.Leases...)

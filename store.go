@@ -18,6 +18,7 @@ import (
 // Every method MUST see and change only what belongs to the tenant that it is given: what another tenant has is not
 // found ([ErrNotFound]) and in no list, never forbidden.
 // Values MUST be kept exactly: bodies byte for byte, text with any valid UTF-8, times to the millisecond or finer.
+// Text has no U+0000, which Postgres cannot keep: dispatchers refuse or replace it.
 // What a store returns MUST NOT change afterwards, and what it was given MUST NOT be changed by it. It may keep what it
 // was given: callers do not modify that any more.
 //
@@ -26,6 +27,7 @@ type Store interface {
 	Queue
 	Endpoints
 	History
+	Upkeep
 }
 
 // Outbox accepts events. It is a part of its own so that a store can offer one that writes into a transaction of the
@@ -49,7 +51,8 @@ type Outbox interface {
 	// A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no
 	// other, whatever its state, window and subscriptions, and MUST lease it to the caller;
 	// the event may be a stored one, which is then not stored again.
-	// If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing.
+	// If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing. If the body of a stored
+	// event was removed by Prune or erased, it MUST return [ErrBodyPruned] and store nothing.
 	//
 	// A request with a HandOver may be answered with some of its deliveries leased already. A delivery MUST be handed
 	// over only if the endpoint is active, has fewer leases than its Health.Window, is not slow and has nothing due
@@ -114,6 +117,8 @@ type Queue interface {
 	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment,
 	// and the secret of the last attempt that was not interrupted.
 	//
+	// Claim MUST NOT hand out deliveries of the endpoints in Skip; Next and Blocked need not count them.
+	//
 	// Before it hands anything out, Claim settles what nobody else will.
 	// A lease whose term has run out MUST be logged as an attempt with AttemptInterrupted and ErrorOwnerLost, started
 	// when the lease was given; its delivery MUST fall due at once, or fail with FailInterrupted if its kind is Once or
@@ -157,7 +162,12 @@ type ClaimRequest struct {
 	Max     int           // leases at most
 	MaxSlow int           // leases to slow endpoints at most
 	MaxAge  time.Duration // after which pending deliveries expire; 0: never
+	// Skip are endpoints that the caller cannot serve for now, though others may.
+	Skip []EndpointRef
 }
+
+// EndpointRef names an endpoint among those of all tenants.
+type EndpointRef struct{ Tenant, ID string }
 
 // Claimed is what [Queue].Claim found.
 type Claimed struct {
@@ -224,6 +234,53 @@ type History interface {
 	// leaves it; a change of the state or its reason among those that do not queue MUST close one and open the next.
 	// A gap that is closed with no event missed MUST NOT be kept.
 	Gaps(ctx context.Context, tenant, endpointID string) ([]Gap, error)
+}
+
+// Upkeep removes what has had its time, and what its owner wants gone.
+type Upkeep interface {
+	// Prune removes a part of what is older than asked: about req.Max rows, quickly, so that a claim that comes
+	// meanwhile does not wait for long. PruneResult.More says whether to come again.
+	//
+	// A delivery that finished longer than req.Deliveries ago MUST be removed, with its attempts. One that is pending or
+	// leased MUST NOT be, whatever its age.
+	// An event MUST be removed when it has no delivery left and was stored longer than req.Deliveries ago: from then on
+	// its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago.
+	// The contents of an event that was stored longer than req.Bodies ago MUST be removed if none of its deliveries is
+	// pending or leased: its Body and Metadata, and of its deliveries' attempts the RequestHeader, ResponseHeader and
+	// ResponseBody. The rows stay, and so does what Event.Digest is compared with.
+	// An age of 0 is no limit: nothing MUST be removed for it.
+	Prune(ctx context.Context, req PruneRequest) (PruneResult, error)
+
+	// EraseDelivery removes the contents of the delivery's event, as Prune does, for all of the event's deliveries.
+	//
+	// Those that are pending MUST fail with FailErased; one that is leased MUST fail with it, instead of becoming pending,
+	// when its lease ends, and what its outcome brings of contents MUST NOT be stored. Errors: [ErrNotFound].
+	EraseDelivery(ctx context.Context, tenant, id string) error
+
+	// EraseTenant removes a part of all that a tenant has, about max rows: endpoints, events, deliveries, attempts, gaps.
+	// more says whether to come again. Nothing of it MUST be found after a call that answered false, and an outcome for
+	// one of its leases MUST be answered with false. The endpoints go first, so that nothing is queued meanwhile.
+	EraseTenant(ctx context.Context, tenant string, max int) (more bool, err error)
+
+	// Tenants returns the tenants that have endpoints which are not deleted: at most max of them, in the order of their
+	// names' bytes, each greater than after. The tenant "" is one where it has any, and is listed first: after is nil to
+	// begin with.
+	Tenants(ctx context.Context, after *string, max int) ([]string, error)
+}
+
+// PruneRequest says what a store need not keep.
+type PruneRequest struct {
+	Deliveries time.Duration // finished deliveries older than this, and what belongs to them; 0: never
+	Bodies     time.Duration // contents of events older than this; 0: with their deliveries
+	Max        int           // rows at most, about
+}
+
+// PruneResult is what a call of Prune removed.
+type PruneResult struct {
+	Deliveries int  // deliveries
+	Events     int  // events
+	Bodies     int  // events whose contents were removed
+	More       bool // there is more to remove now
 }
 
 // DeliveryFilter chooses deliveries; the zero value of a field is any.

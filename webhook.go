@@ -104,8 +104,9 @@ func (s EndpointState) Queues() bool { return s == EndpointActive || s == Endpoi
 type StateReason string
 
 const (
-	ReasonByUser StateReason = "by_user" // SetEnabled(false)
-	ReasonGone   StateReason = "gone"    // it answered 410 Gone
+	ReasonByUser     StateReason = "by_user"     // disabled: SetEnabled(false)
+	ReasonGone       StateReason = "gone"        // disabled: it answered 410 Gone
+	ReasonKeyMissing StateReason = "key_missing" // paused: its secret could not be opened by the process that tried last
 )
 
 // Health is an endpoint's state and what decides how it is served. It is changed by a [Judge] only.
@@ -205,6 +206,7 @@ const (
 	FailExpired         FailReason = "expired"          // older than Config.MaxAge
 	FailEndpointDeleted FailReason = "endpoint_deleted" // its endpoint was deleted while it waited
 	FailInterrupted     FailReason = "interrupted"      // MaxInterrupted attempts were interrupted, or the only one was
+	FailErased          FailReason = "erased"           // its contents were erased while it waited
 	FailCancelled       FailReason = "cancelled"        // the caller of a ping or test gave up before it was answered
 )
 
