@@ -52,6 +52,17 @@ type Config struct {
 	MaxResponseBytes int
 	// MaxEndpoints is how many endpoints a tenant may have. Defaults to 50.
 	MaxEndpoints int
+	// Sealer encrypts secrets before they are stored. Without it they are stored as they are, and a warning is logged
+	// once.
+	Sealer Sealer
+	// KeepDeliveries is how long a finished delivery stays in the log, with its attempts and its event, before Run
+	// removes it. An event without deliveries stays as long, and its id is known as long. Defaults to 30 days.
+	KeepDeliveries time.Duration
+	// KeepBodies is how long the contents of events and attempts are kept: bodies, metadata, headers. They are kept
+	// longer only for what is still to be sent. Defaults to KeepDeliveries; at most that.
+	KeepBodies time.Duration
+	// KeepForever keeps everything: Run removes nothing. KeepDeliveries and KeepBodies must be 0 then.
+	KeepForever bool
 	// RequireTenant refuses every call that is not made through Dispatcher.Tenant, so that a forgotten tenant is an
 	// error.
 	RequireTenant bool
@@ -124,6 +135,8 @@ func (cfg *Config) withDefaults() (Config, error) {
 	duration("MaxRetryAfter", &c.MaxRetryAfter, 24*time.Hour, year)
 	duration("MaxAge", &c.MaxAge, 5*24*time.Hour, year)
 	duration("Timeout", &c.Timeout, 15*time.Second, 10*time.Minute)
+	duration("KeepDeliveries", &c.KeepDeliveries, 30*24*time.Hour, 100*year)
+	duration("KeepBodies", &c.KeepBodies, c.KeepDeliveries, c.KeepDeliveries)
 	duration("Drain", &c.Drain, 20*time.Second, year)
 	duration("Poll", &c.Poll, time.Second, time.Hour)
 	count("Slots", &c.Slots, 256, 1<<16)
@@ -132,6 +145,9 @@ func (cfg *Config) withDefaults() (Config, error) {
 	count("MaxResponseBytes", &c.MaxResponseBytes, 16<<10, 1<<20)
 	count("MaxEndpoints", &c.MaxEndpoints, 50, 1<<30)
 
+	if cfg != nil && cfg.KeepForever && (cfg.KeepDeliveries != 0 || cfg.KeepBodies != 0) {
+		complain("KeepForever is set beside KeepDeliveries or KeepBodies")
+	}
 	if c.Registry == nil {
 		c.Registry = DefaultRegistry()
 	}

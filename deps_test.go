@@ -18,9 +18,9 @@ func TestWhatTheLibraryLinks(t *testing.T) {
 	t.Parallel()
 	const module, backoff = "github.com/meshia/webhook", "github.com/cenkalti/backoff/v4"
 	for pkg, allowed := range map[string][]string{
-		".":                   {module, module + "/internal/id", module + "/internal/netguard", backoff},
-		"./webhooktest":       {module, module + "/internal/id", module + "/internal/netguard", module + "/webhooktest", backoff},
-		"./storetest":         {module, module + "/internal/id", module + "/internal/netguard", module + "/storetest", backoff},
+		".":                   {module, module + "/internal/failpoint", module + "/internal/id", module + "/internal/netguard", backoff},
+		"./webhooktest":       {module, module + "/internal/failpoint", module + "/internal/id", module + "/internal/netguard", module + "/webhooktest", backoff},
+		"./storetest":         {module, module + "/internal/failpoint", module + "/internal/id", module + "/internal/netguard", module + "/storetest", backoff},
 		"./internal/id":       {module + "/internal/id"},
 		"./internal/netguard": {module + "/internal/netguard"},
 	} {

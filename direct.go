@@ -5,20 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/meshia/webhook/internal/id"
 )
 
 // Ping sends the endpoint a signed ping, whatever its state, and returns the delivery with its one attempt. A 2xx makes
 // a pending endpoint active. It works without Run and takes at most Config.Timeout. If ctx ends during the request, the
 // delivery fails with FailCancelled. While two secrets are live, a ping that is answered with anything but 2xx is
 // followed by a second one with the other secret in X-Meshia-Signature, and that one is returned. Errors:
-// [ErrNotFound].
+// [ErrNotFound]; [ErrKeyMissing], or the [Config.Sealer]'s own, if the secret could not be opened.
 func (d *Dispatcher) Ping(ctx context.Context, endpointID string) (Delivery, error) {
-	event := func() (Event, string, error) {
-		e, err := d.store.Endpoint(ctx, d.tenant, endpointID)
-		if err != nil {
-			return Event{}, "", err
-		}
-		return ping.New("", PingData{WebhookID: e.ID, Events: e.Events}), "", nil
+	event := func(to Endpoint) (Event, string, error) {
+		return ping.New("", PingData{WebhookID: to.ID, Events: to.Events}), "", nil
 	}
 	first, tried, err := d.direct(ctx, "ping", endpointID, KindPing, "", event)
 	if err != nil || tried.Attempt.Result != AttemptFailed || tried.Attempt.Status == 0 || len(live(tried.lease.Endpoint.Secrets, time.Now())) < 2 {
@@ -30,12 +28,14 @@ func (d *Dispatcher) Ping(ctx context.Context, endpointID string) (Delivery, err
 }
 
 // SendTest sends one endpoint an event that nobody else gets, whatever it subscribed to, and returns the delivery with
-// its one attempt. Errors: as Emit, and [ErrNotFound].
+// its one attempt. The event goes out under a new id, so that neither the receiver takes it for one that it knows, nor
+// a later Emit of the same event is taken for a repetition. Errors: as Emit and Ping.
 func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, e Event) (Delivery, error) {
-	delivery, _, err := d.direct(ctx, "send test", endpointID, KindTest, "", func() (Event, string, error) {
+	delivery, _, err := d.direct(ctx, "send test", endpointID, KindTest, "", func(Endpoint) (Event, string, error) {
 		if err := d.checkEvent(&e); err != nil {
 			return Event{}, "", err
 		}
+		e.ID = id.New("evt_")
 		return e, "", nil
 	})
 	return delivery, err
@@ -43,15 +43,18 @@ func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, e Event) (
 
 // Redeliver sends the event of an earlier delivery again, to the same endpoint, as a new delivery with attempts of its
 // own. The event keeps its id, by which the receiver knows it. It returns the new delivery after its first attempt; if
-// that fails, it is retried by the same policy as any other. Errors: [ErrNotFound] where the delivery, its event or its
-// endpoint is gone.
+// that fails, it is retried by the same policy as any other. Errors: as Ping, [ErrNotFound] where the delivery, its
+// event or its endpoint is gone, and [ErrBodyPruned] where only the event's contents are.
 func (d *Dispatcher) Redeliver(ctx context.Context, deliveryID string) (Delivery, error) {
 	old, err := read(d, "redeliver", func() (Delivery, error) { return d.store.Delivery(ctx, d.tenant, deliveryID) })
 	if err != nil {
 		return Delivery{}, err
 	}
-	delivery, _, err := d.direct(ctx, "redeliver", old.EndpointID, KindRedelivery, "", func() (Event, string, error) {
+	delivery, _, err := d.direct(ctx, "redeliver", old.EndpointID, KindRedelivery, "", func(Endpoint) (Event, string, error) {
 		e, err := d.store.Event(ctx, d.tenant, old.EventID)
+		if err == nil && len(e.Body) == 0 {
+			err = ErrBodyPruned
+		}
 		return e, old.ID, err
 	})
 	return delivery, err
@@ -60,7 +63,7 @@ func (d *Dispatcher) Redeliver(ctx context.Context, deliveryID string) (Delivery
 // direct makes a delivery for one endpoint and sends it here and now, through the same store and log as any other.
 // lastSecret is one that was tried in vain.
 func (d *Dispatcher) direct(
-	ctx context.Context, what, endpointID string, kind DeliveryKind, lastSecret string, event func() (Event, string, error),
+	ctx context.Context, what, endpointID string, kind DeliveryKind, lastSecret string, event func(to Endpoint) (Event, string, error),
 ) (Delivery, settled, error) {
 	fail := func(err error) (Delivery, settled, error) {
 		return Delivery{}, settled{}, fmt.Errorf("webhook: %s: %w", what, err)
@@ -68,9 +71,16 @@ func (d *Dispatcher) direct(
 	if err := d.allowed(); err != nil {
 		return fail(err)
 	}
-	e, of, err := event()
+	to, err := d.store.Endpoint(ctx, d.tenant, endpointID)
 	if err != nil {
 		return fail(err)
+	}
+	e, of, err := event(to)
+	if err != nil {
+		return fail(err)
+	}
+	if _, err := d.keys.target(ctx, &to, time.Now()); errors.Is(err, errNotOpened) {
+		return fail(err) // before anything is stored that could only be cancelled
 	}
 	asked := time.Now()
 	res, err := d.store.Enqueue(ctx, EnqueueRequest{

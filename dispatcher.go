@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/meshia/webhook/internal/failpoint"
 	"github.com/meshia/webhook/internal/id"
 	"github.com/meshia/webhook/internal/netguard"
 )
@@ -23,16 +25,18 @@ type Dispatcher struct {
 
 // engine is what all tenants' views of a dispatcher share.
 type engine struct {
-	cfg    Config
-	store  Store
-	waker  Waker // nil where the store has none
-	guard  *netguard.Guard
-	sender sender
-	rules  rules
-	keys   keyring
-	owner  string // names this dispatcher in leases
-	log    *slog.Logger
-	run    atomic.Pointer[run] // nil while Run is not running
+	cfg      Config
+	store    Store
+	waker    Waker // nil where the store has none
+	guard    *netguard.Guard
+	sender   sender
+	rules    rules
+	keys     keyring
+	shut     keyless   // endpoints that this process cannot sign for
+	unsealed sync.Once // the warning about secrets that are not sealed
+	owner    string    // names this dispatcher in leases
+	log      *slog.Logger
+	run      atomic.Pointer[run] // nil while Run is not running
 }
 
 // NewDispatcher makes a dispatcher on a store. A nil cfg means the defaults. All that is wrong with cfg is joined in
@@ -48,9 +52,10 @@ func NewDispatcher(s Store, cfg *Config) (*Dispatcher, error) {
 	}
 	e := &engine{
 		cfg: c, store: s, guard: guard, owner: id.New("own_"), log: c.Logger,
-		sender: sender{transport: transport, maxResponse: c.MaxResponseBytes},
+		sender: sender{transport: transport, maxResponse: c.MaxResponseBytes, proxied: c.EgressProxy != nil},
 		rules:  rules{policy: c.Retry, maxRetryAfter: c.MaxRetryAfter, maxInFlight: c.MaxInFlight},
 	}
+	e.keys.forge = e.newKeys
 	e.waker, _ = s.(Waker)
 	return &Dispatcher{engine: e}, nil
 }
@@ -94,7 +99,7 @@ func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 	r := d.run.Load()
 	reserved := 0
 	if r != nil {
-		reserved = r.reserve(len(events) * handOverPerEvent)
+		reserved = r.reserve(min(len(events)*handOverPerEvent, handOverMost))
 	}
 	if reserved > 0 {
 		req.HandOver = &HandOver{Owner: d.owner, Term: d.term(), Max: reserved}
@@ -103,6 +108,9 @@ func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 	res, err := d.store.Enqueue(ctx, req)
 	if r != nil && r.occupy(res.Leases, reserved) {
 		r.start(res.Leases, asked)
+		if len(res.Leases) < reserved {
+			r.spared()
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("webhook: emit: %w", err)
@@ -114,8 +122,15 @@ func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 }
 
 // handOverPerEvent is how many slots Emit offers for each event: most events go to few endpoints, and what is not
-// handed over is claimed.
-const handOverPerEvent = 4
+// handed over is claimed. handOverMost bounds what one call keeps from others while the store is at work on it.
+const (
+	handOverPerEvent = 4
+	handOverMost     = 32
+)
+
+// MaxEventsPerEmit is how many events one call of Emit or EmitTo takes: a store keeps others waiting while it stores
+// them.
+const MaxEventsPerEmit = 1000
 
 // EmitTo is Emit into a transaction of the caller's, which a store's Outbox stands for: rolled back, the events were
 // never there. Nothing is sent before the commit; call Wake after it, or the events wait for the next poll.
@@ -137,6 +152,7 @@ func (d *Dispatcher) EmitTo(ctx context.Context, box Outbox, events ...Event) er
 func (d *Dispatcher) Wake(ctx context.Context) { d.wake(ctx, d.run.Load()) }
 
 func (e *engine) wake(ctx context.Context, r *run) {
+	failpoint.Pass(failpoint.K5)
 	if r != nil {
 		r.wake()
 	}
@@ -152,6 +168,9 @@ func (e *engine) wake(ctx context.Context, r *run) {
 func (d *Dispatcher) check(events []Event) error {
 	if err := d.allowed(); err != nil {
 		return err
+	}
+	if len(events) > MaxEventsPerEmit {
+		return fmt.Errorf("%w: %d, at most %d", ErrTooManyEvents, len(events), MaxEventsPerEmit)
 	}
 	for i := range events {
 		if err := d.checkEvent(&events[i]); err != nil {

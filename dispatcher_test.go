@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"strings"
@@ -441,14 +442,89 @@ func TestAnOutcomeThatCannotBeRecordedIsSentAgain(t *testing.T) {
 	})
 }
 
+// picky is a store that cannot keep one event's outcomes.
+type picky struct {
+	webhook.Store
+	event string
+}
+
+func (p *picky) Record(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
+	for _, o := range outcomes {
+		d, err := p.Delivery(ctx, o.Tenant, o.DeliveryID)
+		if err != nil || d.EventID == p.event {
+			return nil, errAway
+		}
+	}
+	return p.Store.Record(ctx, outcomes)
+}
+
+func TestAnOutcomeThatCannotBeRecordedKeepsNoOtherFromIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := &picky{Store: webhook.NewMemoryStore(nil), event: "poison"}
+		r := rigOn(t, store, webhooktest.NewReceiver(t, webhooktest.Answer{Delay: time.Second}), nil).run()
+		for i := range 10 {
+			r.endpoint(fmt.Sprint("hook", i), "experiment.completed")
+		}
+		e := r.endpoint("poisoned", "plan.completed")
+		require.NoError(t, r.d.Emit(r.ctx, webhook.PlanCompleted.New("", webhook.PlanCompletedData{}, webhook.WithID("poison"))))
+		r.emit() // their outcomes come together
+		time.Sleep(5 * time.Second)
+		for _, d := range r.deliveries(webhook.DeliveryFilter{EventType: "experiment.completed"}) {
+			require.Equal(t, webhook.DeliverySucceeded, d.State)
+		}
+		require.Equal(t, webhook.DeliveryLeased, r.deliveries(webhook.DeliveryFilter{EndpointID: e.ID})[0].State)
+	})
+}
+
+func TestEmitTakesSoManyEventsAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, webhooktest.NewReceiver(t), nil)
+	many := make([]webhook.Event, webhook.MaxEventsPerEmit+1)
+	for i := range many {
+		many[i] = experiment()
+	}
+	err := r.d.Emit(r.ctx, many...)
+	require.ErrorIs(t, err, webhook.ErrTooManyEvents)
+	require.ErrorIs(t, err, webhook.ErrInvalidEvent)
+	require.ErrorIs(t, r.d.EmitTo(r.ctx, r.store, many...), webhook.ErrTooManyEvents)
+	_, err = r.d.Event(r.ctx, many[0].ID)
+	require.ErrorIs(t, err, webhook.ErrNotFound)
+	require.NoError(t, r.d.Emit(r.ctx, many[1:]...))
+}
+
+// lazy is a store whose Enqueue takes its time.
+type lazy struct {
+	webhook.Store
+	delay atomic.Int64
+}
+
+func (l *lazy) Enqueue(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+	time.Sleep(time.Duration(l.delay.Load()))
+	return l.Store.Enqueue(ctx, req)
+}
+
+func TestSlotsThatEmitDidNotNeedAreUsedAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := &lazy{Store: webhook.NewMemoryStore(nil)}
+		r := rigOn(t, store, webhooktest.NewReceiver(t, failing, ok), func(c *webhook.Config) { c.Slots, c.Poll = 4, time.Hour }).run()
+		r.endpoint("hook", "experiment.completed")
+		r.emit()
+		start := time.Now()
+		time.Sleep(9 * time.Second)
+		store.delay.Store(int64(2 * time.Second)) // over the moment at which the retry falls due
+		require.NoError(t, r.d.Emit(r.ctx, webhook.PlanCompleted.New("", webhook.PlanCompletedData{})))
+		require.Equal(t, 11*time.Second, r.receiver.WaitFor(t.Context(), 2)[1].Time.Sub(start))
+	})
+}
+
 func TestAConfigThatMakesNoSenseIsRefusedWithEveryComplaint(t *testing.T) {
 	t.Parallel()
 	_, err := webhook.NewDispatcher(nil, &webhook.Config{
 		Timeout: -1, Drain: -1, Poll: -1, Slots: -1, MaxInFlight: -1, MaxEventBytes: -1, MaxResponseBytes: 2 << 20, MaxEndpoints: -1, MaxAge: -1, MaxRetryAfter: -1,
-		Ports: []uint16{0}, Retry: webhook.Backoff{Jitter: 2},
+		Ports: []uint16{0}, Retry: webhook.Backoff{Jitter: 2}, KeepDeliveries: time.Hour, KeepBodies: 2 * time.Hour, KeepForever: true,
 	})
 	require.ErrorIs(t, err, webhook.ErrInvalidConfig)
-	for _, field := range []string{"Timeout", "Drain", "Poll", "Slots", "MaxInFlight", "MaxEventBytes", "MaxResponseBytes", "MaxEndpoints", "MaxAge", "MaxRetryAfter", "Ports", "Jitter", "store"} {
+	for _, field := range []string{"Timeout", "Drain", "Poll", "Slots", "MaxInFlight", "MaxEventBytes", "MaxResponseBytes", "MaxEndpoints", "MaxAge", "MaxRetryAfter", "Ports", "Jitter", "KeepBodies", "KeepForever", "store"} {
 		require.ErrorContains(t, err, field)
 	}
 	_, err = webhook.NewDispatcher(webhook.NewMemoryStore(nil), &webhook.Config{UnguardedTransport: http.DefaultTransport, RootCAs: nil, ClientCertificates: nil, AllowPrefixes: nil, EgressProxy: nil})

@@ -66,7 +66,11 @@ func (d *Dispatcher) AddEndpoint(ctx context.Context, e Endpoint, opts ...AddOpt
 		stored.Health.State, stored.Health.Verified = EndpointActive, true
 	}
 	if !e.Secret.IsZero() {
-		stored.Secrets = []StoredSecret{newStoredSecret(e.Secret)}
+		secret, err := d.newStoredSecret(ctx, EndpointRef{d.tenant, e.ID}, e.Secret)
+		if err != nil {
+			return fail(err)
+		}
+		stored.Secrets = []StoredSecret{secret}
 	}
 	stored, err := d.store.CreateEndpoint(ctx, stored, d.cfg.MaxEndpoints)
 	if err != nil {

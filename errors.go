@@ -8,6 +8,8 @@ var (
 	ErrInvalidEvent = errors.New("invalid event")
 	// ErrUnknownEventType says that the dispatcher's registry has no such event type.
 	ErrUnknownEventType = sub(ErrInvalidEvent, "unknown event type")
+	// ErrTooManyEvents says that one call was given more than MaxEventsPerEmit events.
+	ErrTooManyEvents = sub(ErrInvalidEvent, "too many events in one call")
 	// ErrInvalidData says that the event's data did not marshal, or is not what its type declares.
 	ErrInvalidData = sub(ErrInvalidEvent, "invalid data")
 	// ErrInvalidID says that an event id is not of the form [A-Za-z0-9_-]{1,64}.
@@ -26,6 +28,8 @@ var (
 	// ErrInvalidSecret says that a secret cannot be used: empty, over 256 bytes, or a whsec_ that is not base64 of 24
 	// to 64 bytes.
 	ErrInvalidSecret = errors.New("invalid secret")
+	// ErrKeyMissing says that this process lacks the key that a stored secret was sealed with. Nothing was sent.
+	ErrKeyMissing = errors.New("the key that the secret is sealed with is missing")
 	// ErrTooManyEndpoints says that the tenant has Config.MaxEndpoints endpoints already.
 	ErrTooManyEndpoints = errors.New("too many endpoints")
 	// ErrInvalidConfig is the parent of what a constructor refuses its configuration for.

@@ -26,7 +26,7 @@ func TestTheBodyIsTheDocumentedOne(t *testing.T) {
 
 func TestTextComesThroughAsItIs(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"", "plain", `"quoted" \ back`, "<b>&amp;</b>", "naïve ☃ 😀", "line\nbreak\ttab", "\u2028", "nul\x00", "del\x7f"} {
+	for _, text := range []string{"", "plain", `"quoted" \ back`, "<b>&amp;</b>", "naïve ☃ 😀", "line\nbreak\ttab", "\u2028", "soh\x01", "del\x7f"} {
 		e := webhook.ExperimentFailed.New(text, webhook.ExperimentFailedData{Error: text})
 		var body struct {
 			SessionID string `json:"session_id"`

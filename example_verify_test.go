@@ -24,8 +24,7 @@ func ExampleVerify() {
 	// Output:
 	// <nil>
 	// webhook: not verified: signature does not match
-	// webhook: not verified: signature does not match: the body is not in the form in which events are sent; was it
-	// decoded and encoded again?
+	// webhook: not verified: signature does not match: the body is not in the form in which events are sent; was it decoded and encoded again?
 }
 
 func ExampleNewVerifier_rotation() {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/meshia/webhook/internal/failpoint"
 	"github.com/meshia/webhook/internal/netguard"
 )
 
@@ -35,7 +36,7 @@ type exchange struct {
 }
 
 func (x *exchange) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
+	trace := &httptrace.ClientTrace{
 		DNSStart: func(httptrace.DNSStartInfo) { x.note(func(now time.Time) { x.dns = now }) },
 		DNSDone:  func(httptrace.DNSDoneInfo) { x.note(func(now time.Time) { x.phases.DNS = now.Sub(x.dns) }) },
 		ConnectStart: func(string, string) {
@@ -48,6 +49,7 @@ func (x *exchange) trace() *httptrace.ClientTrace {
 		ConnectDone: func(_, _ string, err error) {
 			if err == nil {
 				x.note(func(now time.Time) { x.phases.Connect = now.Sub(x.connect) })
+				failpoint.Pass(failpoint.K8)
 			}
 		},
 		TLSHandshakeStart: func() { x.note(func(now time.Time) { x.tls = now }) },
@@ -58,9 +60,14 @@ func (x *exchange) trace() *httptrace.ClientTrace {
 			x.note(func(now time.Time) { x.connected(info, now) })
 		},
 		GotFirstResponseByte: func() {
+			failpoint.Pass(failpoint.K11)
 			x.note(func(now time.Time) { x.phases.FirstByte, x.answered = now.Sub(x.gotConn), true })
 		},
 	}
+	if failpoint.Enabled {
+		trace.WroteHeaders = func() { failpoint.Pass(failpoint.K9) }
+	}
+	return trace
 }
 
 func (x *exchange) note(f func(now time.Time)) {
@@ -122,6 +129,8 @@ func (x *exchange) classify(ctx context.Context, err error) (AttemptResult, Erro
 	}
 }
 
+const failedHandshake = "the TLS handshake failed"
+
 // tlsDetail tells the owner of a certificate what is wrong with it, in the words of crypto/x509, which name nothing but
 // the certificate.
 func tlsDetail(err error) string {
@@ -138,6 +147,6 @@ func tlsDetail(err error) string {
 	case errors.As(err, &unknown):
 		return unknown.Error()
 	default:
-		return "the TLS handshake failed"
+		return failedHandshake
 	}
 }

@@ -1,20 +1,20 @@
 package webhook
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/url"
 	"sync"
 	"time"
-
-	"github.com/meshia/webhook/internal/netguard"
 )
 
 // keyring keeps, for each endpoint's version, what every attempt needs of it: the parsed URL and the keyed signers.
 type keyring struct {
+	forge   func(context.Context, *Endpoint) (*keys, error)
 	mu      sync.Mutex
-	entries map[endpointKey]*keys
+	entries map[EndpointRef]*keys
 }
-
-type endpointKey struct{ tenant, id string }
 
 type keys struct {
 	version int64
@@ -32,21 +32,21 @@ type timedKey struct {
 const keyringSize = 10_000
 
 // target returns where to send for e and what signs, with the secrets that are live now.
-func (k *keyring) target(guard *netguard.Guard, e *Endpoint, now time.Time) (target, error) {
-	key := endpointKey{e.Tenant, e.ID}
+func (k *keyring) target(ctx context.Context, e *Endpoint, now time.Time) (target, error) {
+	key := e.ref()
 	k.mu.Lock()
 	entry := k.entries[key]
 	k.mu.Unlock()
 
 	if entry == nil || entry.version != e.Version || !entry.created.Equal(e.CreatedAt) {
-		made, err := newKeys(guard, e)
+		made, err := k.forge(ctx, e)
 		if err != nil {
 			return target{}, err
 		}
 		entry = made
 		k.mu.Lock()
 		if k.entries == nil {
-			k.entries = make(map[endpointKey]*keys)
+			k.entries = make(map[EndpointRef]*keys)
 		}
 		if _, there := k.entries[key]; !there && len(k.entries) >= keyringSize {
 			for old := range k.entries { // any will do: it is made again when it is needed
@@ -67,14 +67,28 @@ func (k *keyring) target(guard *netguard.Guard, e *Endpoint, now time.Time) (tar
 	return t, nil
 }
 
-func newKeys(guard *netguard.Guard, e *Endpoint) (*keys, error) {
-	u, err := guard.CheckURL(e.URL) // again: the rules may have become stricter since it was saved, and the guard at the dial cannot tell http from https
+// newKeys is what keyring.forge is.
+func (e *engine) newKeys(ctx context.Context, endpoint *Endpoint) (*keys, error) {
+	// Again: the rules may have become stricter since it was saved, and the guard at the dial cannot tell http from https.
+	u, err := e.guard.CheckURL(endpoint.URL)
 	if err != nil {
 		return nil, field("url", err)
 	}
-	made := &keys{version: e.Version, created: e.CreatedAt, url: u}
-	for _, stored := range e.Secrets {
-		signer, err := NewSigner(unseal(stored))
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	made := &keys{version: endpoint.Version, created: endpoint.CreatedAt, url: u}
+	for _, stored := range endpoint.Secrets {
+		if !stored.signs(time.Now()) {
+			continue
+		}
+		secret, err := e.open(ctx, endpoint.ref(), stored)
+		if err != nil && !errors.Is(err, ErrInvalidSecret) { // it may open elsewhere, or later
+			return nil, fmt.Errorf("%w: %w", errNotOpened, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		signer, err := NewSigner(secret)
 		if err != nil {
 			return nil, err
 		}
@@ -83,5 +97,8 @@ func newKeys(guard *netguard.Guard, e *Endpoint) (*keys, error) {
 	return made, nil
 }
 
-func seal(s Secret) []byte              { return []byte(s.Reveal()) }
-func unseal(stored StoredSecret) Secret { return NewSecret(string(stored.Sealed)) }
+// openTimeout bounds the opening of an endpoint's secrets, so that the lease that it is done in lasts for the attempt.
+const openTimeout = leaseMargin / 3
+
+// errNotOpened says that a secret could not be opened here and now.
+var errNotOpened = errors.New("a secret could not be opened")

@@ -4,9 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/meshia/webhook/internal/failpoint"
 )
 
 // settled is an outcome on its way to the store.
@@ -15,48 +16,6 @@ type settled struct {
 	lease *Lease
 	// before and after are the endpoint's health around the outcome. They are set when the store applied it.
 	before, after Health
-}
-
-// attempt sends and settles, in whichever goroutine owns the lease.
-func (e *engine) attempt(out *line, l *Lease) settled {
-	o := e.settle(l, e.send(out, l))
-	return settled{Outcome: o, lease: l}
-}
-
-// send is sender.send where the endpoint can be used and the transport, which may be the user's, does not panic.
-func (e *engine) send(out *line, l *Lease) (a Attempt) {
-	ctx, started := out.parent, time.Now()
-	broken := func(detail string) Attempt {
-		a := Attempt{Number: l.Delivery.AttemptCount, StartedAt: started.UTC(), Latency: time.Since(started)}
-		a.fail(AttemptFailed, ErrorInternal, detail)
-		return a
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			e.log.LogAttrs(ctx, slog.LevelError, "webhook: sending panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			a = broken("the request could not be made")
-		}
-	}()
-	to, err := e.keys.target(e.guard, l.Endpoint, started)
-	if err != nil {
-		e.log.LogAttrs(ctx, slog.LevelError, "webhook: an endpoint cannot be used as it is stored", slog.String("endpoint", l.Endpoint.ID), slog.Any("error", err))
-		return broken("the endpoint cannot be used as it was saved: " + err.Error())
-	}
-	return e.sender.send(out, l, to)
-}
-
-// settle is rules.settle where the policy, which may be the user's, does not panic; if it does, the default one
-// decides.
-func (e *engine) settle(l *Lease, a Attempt) (o Outcome) {
-	defer func() {
-		if p := recover(); p != nil {
-			e.log.LogAttrs(context.Background(), slog.LevelError, "webhook: the retry policy panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			standard := e.rules
-			standard.policy = Backoff{}
-			o = standard.settle(l, a)
-		}
-	}()
-	return e.rules.settle(l, a)
 }
 
 // recorder writes outcomes in batches, since a store takes many as fast as one. There is no goroutine for it: the first
@@ -101,6 +60,7 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 	r.recorder.writes.open()
 	r.record(r.recorder.writes.ctx, batch)
 	r.recorder.writes.close()
+	failpoint.Pass(failpoint.K16)
 
 	slow, again := 0, false
 	for i := range batch {
@@ -133,22 +93,32 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 	return job{&leases[0], asked}, true
 }
 
-// record writes outcomes until ctx ends: together first and, if the store refuses them, one by one, so that one that
-// cannot be stored does not keep the others from it.
-// What cannot be written is left to the end of its lease, and sent again.
+// record writes outcomes until ctx ends: together first and, if the store refuses them, each alone, in rounds over all
+// that are left, so that one which cannot be stored keeps no other from it. What cannot be written is left to the end of
+// its lease, and sent again.
 func (e *engine) record(ctx context.Context, batch []settled) {
 	err := e.recordOnce(ctx, batch)
 	if err == nil {
 		return
 	}
 	e.log.LogAttrs(ctx, slog.LevelWarn, "webhook: recording outcomes failed, trying again", slog.Int("outcomes", len(batch)), slog.Any("error", err))
+	left := make([][]settled, len(batch))
 	for i := range batch {
-		one := batch[i : i+1]
-		err := retryStore(ctx, func() error { return e.recordOnce(ctx, one) }, func(error) {})
-		if err != nil {
-			e.log.LogAttrs(ctx, slog.LevelError, "webhook: an outcome could not be recorded; the delivery will be sent again",
-				slog.String("delivery", one[0].DeliveryID), slog.Int("attempt", one[0].Attempt.Number), slog.Any("error", err))
+		left[i] = batch[i : i+1]
+	}
+	err = retryStore(ctx, func() (last error) {
+		refused := left[:0]
+		for _, one := range left {
+			if err := e.recordOnce(ctx, one); err != nil {
+				refused, last = append(refused, one), err
+			}
 		}
+		left = refused
+		return last
+	}, func(error) {})
+	for _, one := range left {
+		e.log.LogAttrs(ctx, slog.LevelError, "webhook: an outcome could not be recorded; the delivery will be sent again",
+			slog.String("delivery", one[0].DeliveryID), slog.Int("attempt", one[0].Attempt.Number), slog.Any("error", err))
 	}
 }
 

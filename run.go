@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/meshia/webhook/internal/failpoint"
 )
 
 // Run sends what is due until ctx ends. It then claims no more, waits up to Config.Drain for the attempts in flight,
@@ -16,8 +18,14 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if !d.run.CompareAndSwap(nil, r) {
 		return fmt.Errorf("webhook: run: %w", ErrRunning)
 	}
+	var beside sync.WaitGroup
+	if !r.cfg.KeepForever {
+		beside.Go(func() { r.tidy(ctx) })
+	}
 	r.claimUntil(ctx)
+	failpoint.Pass(failpoint.K21)
 	r.drain()
+	beside.Wait()
 	if c, ok := r.sender.transport.(interface{ CloseIdleConnections() }); ok && r.cfg.UnguardedTransport == nil { // each has goroutines; a transport of the user's is the user's
 		c.CloseIdleConnections()
 	}
@@ -108,6 +116,17 @@ func (r *run) occupy(leases []Lease, reserved int) bool {
 	defer cancel()
 	r.record(ctx, unsent)
 	return false
+}
+
+// spared makes the claim loop look if there is more to claim than it found slots for: some that were reserved are free
+// again.
+func (r *run) spared() {
+	r.mu.Lock()
+	waiting := r.waiting
+	r.mu.Unlock()
+	if waiting {
+		r.wake()
+	}
 }
 
 // vacate gives the slots of n leases back, slow of which slow endpoints had.
@@ -213,6 +232,10 @@ func (r *run) listen(ctx context.Context) {
 // claim leases what fits into the free slots, and returns it with how long to wait before the next look. asked is when
 // the store was asked.
 func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait time.Duration) {
+	skip := r.shut.list(time.Now())
+	if len(skip) >= keylessMax {
+		return nil, asked, r.cfg.Poll
+	}
 	n := r.reserve(r.cfg.Slots)
 	r.mu.Lock()
 	r.waiting = true // until the answer is in: an outcome that is recorded meanwhile makes it old
@@ -222,7 +245,9 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 		return nil, asked, r.cfg.Poll
 	}
 	asked = time.Now()
-	got, err := r.store.Claim(ctx, ClaimRequest{Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge})
+	got, err := r.store.Claim(ctx, ClaimRequest{
+		Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge, Skip: skip,
+	})
 	if !r.occupy(got.Leases, n) {
 		return nil, asked, r.cfg.Poll
 	}

@@ -10,13 +10,16 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/meshia/webhook/internal/failpoint"
 )
 
 // sender makes one attempt: it signs, posts, and reads the response within its bounds. It knows no store and never
 // tries again.
 type sender struct {
 	transport   http.RoundTripper
-	maxResponse int // bytes kept of a response's body, and of its header
+	maxResponse int  // bytes kept of a response's body, and of its header
+	proxied     bool // a proxy dials: what is seen of the network is the proxy's, and no endpoint's owner may read it
 }
 
 const userAgent = "Meshia-Webhook/" + Version
@@ -55,6 +58,9 @@ func (s *sender) send(out *line, l *Lease, to target) Attempt {
 		// the log.
 		Body: io.NopCloser(bytes.NewReader(body)),
 	}
+	if failpoint.Enabled {
+		req.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body[:len(body)/2]), passing(failpoint.K10), bytes.NewReader(body[len(body)/2:])))
+	}
 
 	a.RequestHeader = withoutSignatures(header)
 	out.open(now)
@@ -70,7 +76,21 @@ func (s *sender) send(out *line, l *Lease, to target) Attempt {
 	}
 	a.Latency = time.Since(now)
 	a.Phases, a.RemoteAddr = out.exchange.result()
+	if s.proxied {
+		a.RemoteAddr = ""
+		if a.Error == ErrorTLS {
+			a.Detail = failedHandshake
+		}
+	}
 	return a
+}
+
+// passing is an empty reader at a place where the process may die.
+type passing failpoint.Point
+
+func (p passing) Read([]byte) (int, error) {
+	failpoint.Pass(failpoint.Point(p))
+	return 0, io.EOF
 }
 
 // withoutSignatures is a request's header as it is logged: a stored signature could be replayed. It is a map of its
@@ -133,7 +153,7 @@ func choose(live []signingKey, l *Lease) int {
 }
 
 func (a *Attempt) fail(result AttemptResult, class ErrorClass, detail string) {
-	a.Result, a.Error, a.Detail = result, class, clip(detail, 256)
+	a.Result, a.Error, a.Detail = result, class, clip(text(detail), 256) // a certificate's own words may be in it
 }
 
 // read takes the response in. Whether the delivery succeeded is decided by the status line: a body that is cut off
@@ -150,6 +170,7 @@ func (a *Attempt) read(resp *http.Response, limit int) {
 	default:
 		a.fail(AttemptFailed, ErrorStatus, "answered "+strconv.Itoa(a.Status))
 	}
+	failpoint.Pass(failpoint.K12)
 	if resp.ContentLength == 0 {
 		return
 	}
@@ -185,19 +206,30 @@ func cutRune(b []byte) []byte {
 	return b
 }
 
+// text is s with U+FFFD for what is not UTF-8 and for U+0000: see isText.
+func text(s string) string {
+	if isText(s) {
+		return s
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
 // fieldCost is what a field of a header takes in memory beside its bytes, about. Without it thousands of empty ones
 // would fit into a limit.
 const fieldCost = 64
 
-// clipHeader keeps the fields of h that fit into limit bytes, in no particular order where they do not all fit.
+// clipHeader keeps the fields of h that fit into limit bytes, in no particular order where they do not all fit. Names
+// are tokens (RFC 9110, section 5.1), values may come with any bytes and are kept as text.
 func clipHeader(h http.Header, limit int) http.Header {
 	size := 0
+	clean := true
 	for name, values := range h {
 		for _, v := range values {
 			size += fieldCost + len(name) + len(v)
+			clean = clean && isText(v)
 		}
 	}
-	if size <= limit {
+	if size <= limit && clean {
 		return h
 	}
 	kept := make(http.Header, len(h))
@@ -206,7 +238,7 @@ func clipHeader(h http.Header, limit int) http.Header {
 			if limit -= fieldCost + len(name) + len(v); limit < 0 {
 				return kept
 			}
-			kept[name] = append(kept[name], strings.Clone(v)) // a clone: v holds the whole header in memory
+			kept[name] = append(kept[name], strings.Clone(text(v))) // a clone: v holds the whole header in memory
 		}
 	}
 	return kept

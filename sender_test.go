@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -157,6 +159,13 @@ func TestCutRuneLeavesWholeRunes(t *testing.T) {
 	}
 	require.Equal(t, "\xff\xff", string(webhook.CutRune([]byte("\xff\xff"))))
 	require.Equal(t, "a\x80\x80\x80", string(webhook.CutRune([]byte("a\x80\x80\x80"))))
+}
+
+func TestWhatIsLoggedIsText(t *testing.T) {
+	t.Parallel()
+	h := http.Header{"A": {"caf\xe9", "a\x00b", "ok"}, "B": {"fine"}}
+	require.Equal(t, http.Header{"A": {"caf\uFFFD", "a\uFFFDb", "ok"}, "B": {"fine"}}, webhook.ClipHeader(h, 16<<10))
+	require.Equal(t, "caf\xe9", h["A"][0], "the response's own is left alone")
 }
 
 func TestClipHeaderKeepsWhatFits(t *testing.T) {
@@ -312,6 +321,43 @@ func TestAnAddressThatIsNotAllowedIsNamed(t *testing.T) {
 	require.Equal(t, "destination address is not allowed", a.Detail)
 	require.Empty(t, a.RemoteAddr)
 	require.Empty(t, receiver.Requests())
+}
+
+// TestNothingIsToldOfAProxy sends through a proxy that answers every CONNECT and is then not what was asked for.
+func TestNothingIsToldOfAProxy(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		far, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		near, buffered, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			far.Close()
+			return
+		}
+		_, _ = near.Write([]byte("HTTP/1.1 200 OK\r\n\r\n"))
+		go func() { defer far.Close(); _, _ = io.Copy(far, buffered) }()
+		_, _ = io.Copy(near, far)
+		near.Close()
+	}))
+	t.Cleanup(proxy.Close)
+	address, err := url.Parse(proxy.URL)
+	require.NoError(t, err)
+
+	a := attemptAt(t, "https://example.com/", &webhook.Config{EgressProxy: address})
+	require.Equal(t, webhook.ErrorTLS, a.Error)
+	require.Equal(t, "the TLS handshake failed", a.Detail)
+	require.Empty(t, a.RemoteAddr)
+
+	pool := x509.NewCertPool()
+	pool.AddCert(server.Certificate())
+	a = attemptAt(t, "https://example.com/", &webhook.Config{EgressProxy: address, RootCAs: pool})
+	require.Equal(t, 404, a.Status, "the test's certificate is one for example.com: %s", a.Detail)
+	require.Empty(t, a.RemoteAddr)
 }
 
 func TestLookUpFailuresAreNamed(t *testing.T) {

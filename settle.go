@@ -91,6 +91,9 @@ func (r rules) judge(kind DeliveryKind, a Attempt, generation int64) Judge {
 		if h.Generation != generation {
 			return h
 		}
+		if h.State == EndpointPaused && h.Reason == ReasonKeyMissing { // here it was not
+			h = enter(h, EndpointActive, "", now)
+		}
 		if a.Result == AttemptDelivered {
 			h.Failures, h.FailingSince, h.LastSuccess = 0, time.Time{}, now
 			h.AcceptedSecret = a.SecretID
@@ -111,7 +114,7 @@ func (r rules) judge(kind DeliveryKind, a Attempt, generation int64) Judge {
 		}
 		h.Failures++
 		h.Slow = true
-		if a.Error == ErrorTimeout {
+		if a.Error == ErrorTimeout || a.Latency >= slowAfter { // it holds its slots for nothing
 			h.Window = 1
 		}
 		if a.Status == http.StatusGone && h.State.Queues() {

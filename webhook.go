@@ -65,6 +65,8 @@ type Endpoint struct {
 // AllEvents subscribes to every event type.
 const AllEvents = "*"
 
+func (e *Endpoint) ref() EndpointRef { return EndpointRef{e.Tenant, e.ID} }
+
 // Subscribes reports whether the endpoint wants events of this type.
 func (e *Endpoint) Subscribes(eventType string) bool {
 	return slices.Contains(e.Events, eventType) || slices.Contains(e.Events, AllEvents)
@@ -74,8 +76,9 @@ func (e *Endpoint) Subscribes(eventType string) bool {
 type StoredSecret struct {
 	// ID names the secret in the log of attempts: random, so that it tells nothing of the secret.
 	ID string
-	// Sealed is the secret as the dispatcher sealed it. Stores keep it as it is; a dispatcher does not hand it out.
-	Sealed []byte
+	// Sealed is the secret as the dispatcher sealed it. Stores keep its bytes as they are; a dispatcher does not hand it
+	// out.
+	Sealed Sealed
 	// CreatedAt is when the secret was set.
 	CreatedAt time.Time
 	// ExpiresAt is when the secret stops signing; zero: it does not.

@@ -1,13 +1,12 @@
 package uses
 
 import (
-	"context"
+	"bytes"
 	"fmt"
-	"log/slog"
 	"net/http"
+	"net/http/httptest"
 
 	"github.com/meshia/webhook"
-	"github.com/meshia/webhook/webhooktest"
 )
 
 const secret = "my-secret"
@@ -22,26 +21,15 @@ func newReceiver() *webhook.Receiver {
 	return webhook.NewReceiver(v, nil)
 }
 
-// send delivers events to a receiver as the emitting side does, but in memory, and prints what it answers.
+// send makes the request that the emitting side makes for each event, and prints what the receiver answers.
 func send(receiver http.Handler, events ...webhook.Event) {
-	ctx := context.Background()
-	d, err := webhook.NewDispatcher(webhook.NewMemoryStore(nil), &webhook.Config{
-		UnguardedTransport: webhooktest.Transport(receiver), Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		panic(err)
-	}
-	endpoint, _, err := d.AddEndpoint(ctx, webhook.Endpoint{
-		URL: "https://receiver.example/webhooks", Events: []string{webhook.AllEvents}, Secret: webhook.NewSecret(secret),
-	})
-	if err != nil {
-		panic(err)
-	}
 	for _, e := range events {
-		delivery, err := d.SendTest(ctx, endpoint.ID, e)
-		if err != nil {
-			panic(err)
-		}
-		fmt.Println(e.Type, "answered", delivery.Attempts[0].Status)
+		r := httptest.NewRequest(http.MethodPost, "/webhooks", bytes.NewReader(e.Body))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set(webhook.HeaderID, e.ID)
+		r.Header.Set(webhook.HeaderSignature, webhook.Sign(e.Body, secret))
+		answer := httptest.NewRecorder()
+		receiver.ServeHTTP(answer, r)
+		fmt.Println(e.Type, "answered", answer.Code)
 	}
 }

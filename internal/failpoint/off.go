@@ -2,5 +2,8 @@
 
 package failpoint
 
+// Enabled says whether this build has failpoints.
+const Enabled = false
+
 // Pass does nothing in this build.
 func Pass(Point) {}

@@ -10,6 +10,9 @@ import (
 	"syscall"
 )
 
+// Enabled says whether this build has failpoints.
+const Enabled = true
+
 var (
 	chosen, at = choose(os.Getenv("WEBHOOK_CRASH"))
 	passages   atomic.Int64

@@ -1,0 +1,163 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+)
+
+// Sealed is a secret as stores keep it, byte for byte. It prints and marshals as redacted, since without a
+// [Config.Sealer] the bytes are the secret's own.
+type Sealed []byte
+
+const redactedSealed = "sealed:***"
+
+// String returns the redacted form.
+func (Sealed) String() string { return redactedSealed }
+
+// Format writes the redacted form for every verb.
+func (Sealed) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redactedSealed) }
+
+// LogValue returns the redacted form.
+func (Sealed) LogValue() slog.Value { return slog.StringValue(redactedSealed) }
+
+// MarshalText returns the redacted form, for JSON too. Stores write the bytes.
+func (Sealed) MarshalText() ([]byte, error) { return []byte(redactedSealed), nil }
+
+// UnmarshalText refuses: what was marshalled is lost.
+func (*Sealed) UnmarshalText([]byte) error {
+	return fmt.Errorf("%w: it is the redacted form, not what was sealed", ErrInvalidSecret)
+}
+
+// What the first byte of a Sealed says of the others.
+const (
+	sealedPlain = 0 // the secret's text: there was no sealer
+	sealedBox   = 1 // what Sealer.Seal returned
+)
+
+// seal makes what is stored of a secret.
+func (e *engine) seal(ctx context.Context, of EndpointRef, s Secret) (Sealed, error) {
+	if e.cfg.Sealer == nil {
+		e.unsealed.Do(func() {
+			if _, ok := e.store.(*MemoryStore); !ok { // it keeps nothing beyond the process
+				e.log.WarnContext(ctx, "webhook: secrets are stored as they are, not encrypted: Config.Sealer is not set")
+			}
+		})
+		return slices.Concat(Sealed{sealedPlain}, Sealed(s.Reveal())), nil
+	}
+	box, err := e.cfg.Sealer.Seal(ctx, of, []byte(s.Reveal()))
+	if err != nil {
+		return nil, fmt.Errorf("sealing a secret: %w", err)
+	}
+	return slices.Concat(Sealed{sealedBox}, box), nil
+}
+
+// open is the opposite of seal. What was stored without a sealer stays readable with one.
+func (e *engine) open(ctx context.Context, of EndpointRef, stored StoredSecret) (Secret, error) {
+	switch {
+	case len(stored.Sealed) > 0 && stored.Sealed[0] == sealedPlain:
+		return NewSecret(string(stored.Sealed[1:])), nil
+	case len(stored.Sealed) > 0 && stored.Sealed[0] == sealedBox && e.cfg.Sealer == nil:
+		return Secret{}, fmt.Errorf("%w: Config.Sealer is not set", ErrKeyMissing)
+	case len(stored.Sealed) > 0 && stored.Sealed[0] == sealedBox:
+		text, err := e.cfg.Sealer.Open(ctx, of, stored.Sealed[1:])
+		if err != nil {
+			return Secret{}, err
+		}
+		return NewSecret(string(text)), nil
+	default:
+		return Secret{}, fmt.Errorf("%w: what is stored of it is damaged", ErrInvalidSecret)
+	}
+}
+
+// aged reports whether sealing the secret again would seal it better.
+func (e *engine) aged(stored StoredSecret) bool {
+	return e.cfg.Sealer != nil && (len(stored.Sealed) == 0 || stored.Sealed[0] != sealedBox || !e.cfg.Sealer.Newest(stored.Sealed[1:]))
+}
+
+// Reseal seals anew, with the newest key of [Config.Sealer], every secret that is stored in the clear or under an older
+// key, and returns how many those were. Called on a view of [Dispatcher.Tenant] it covers that tenant, otherwise all of
+// them. It may be repeated; an endpoint that is changed at the same time is read again. Errors: [ErrInvalidConfig]
+// without a sealer, those of the sealer, and the store's own; what was done until then stays done.
+func (d *Dispatcher) Reseal(ctx context.Context) (resealed int, err error) {
+	fail := func(err error) (int, error) { return resealed, fmt.Errorf("webhook: reseal: %w", err) }
+	if d.cfg.Sealer == nil {
+		return fail(fmt.Errorf("%w: Config.Sealer is not set", ErrInvalidConfig))
+	}
+	if d.view {
+		if err := d.allowed(); err != nil {
+			return fail(err)
+		}
+		if resealed, err = d.resealTenant(ctx, d.tenant); err != nil {
+			return fail(err)
+		}
+		return resealed, nil
+	}
+	const page = 100
+	var after *string
+	for {
+		tenants, err := d.store.Tenants(ctx, after, page)
+		if err != nil {
+			return fail(err)
+		}
+		for i := range tenants {
+			n, err := d.resealTenant(ctx, tenants[i])
+			resealed += n
+			if err != nil {
+				return fail(err)
+			}
+			after = &tenants[i]
+		}
+		if len(tenants) < page {
+			return resealed, nil
+		}
+	}
+}
+
+func (e *engine) resealTenant(ctx context.Context, tenant string) (resealed int, err error) {
+	endpoints, err := e.store.Endpoints(ctx, tenant)
+	if err != nil {
+		return 0, err
+	}
+	for _, endpoint := range endpoints {
+		n, err := e.resealEndpoint(ctx, endpoint)
+		for errors.Is(err, ErrVersionConflict) {
+			if endpoint, err = e.store.Endpoint(ctx, tenant, endpoint.ID); err == nil {
+				n, err = e.resealEndpoint(ctx, endpoint)
+			}
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) { // deleted meanwhile
+			return resealed, fmt.Errorf("endpoint %s: %w", endpoint.ID, err)
+		}
+		resealed += n
+	}
+	return resealed, nil
+}
+
+func (e *engine) resealEndpoint(ctx context.Context, endpoint Endpoint) (resealed int, err error) {
+	of := endpoint.ref()
+	endpoint.Secrets = slices.Clone(endpoint.Secrets)
+	for i, stored := range endpoint.Secrets {
+		if !e.aged(stored) {
+			continue
+		}
+		secret, err := e.open(ctx, of, stored)
+		if err != nil {
+			return 0, err
+		}
+		if endpoint.Secrets[i].Sealed, err = e.seal(ctx, of, secret); err != nil {
+			return 0, err
+		}
+		resealed++
+	}
+	if resealed == 0 {
+		return 0, nil
+	}
+	if _, err := e.store.UpdateEndpoint(ctx, endpoint, nil); err != nil {
+		return 0, err
+	}
+	return resealed, nil
+}
