@@ -226,6 +226,31 @@ func TestEquivalentsOfTargetsThatWereNotChosenAreLeftAlone(t *testing.T) {
 	require.True(t, p.covers(Equivalent{File: samplePath, Func: "Check"}))
 }
 
+func TestAPartialRunMissesOnlyItsOwnEquivalents(t *testing.T) {
+	t.Parallel()
+	texts, code := sample, sample
+	texts.Name, texts.Kinds = "tables", tables
+	code.Name, code.Kinds = "checks", checks
+	row := Equivalent{File: samplePath, Func: "rules", Source: `without {netip.MustParsePrefix("192.168.0.0/16"), "not watched"}`}
+	check := Equivalent{File: samplePath, Func: "private", Source: "if false && (r.prefix.Contains(addr)) {"}
+	gone := Equivalent{File: samplePath, Func: "private", Source: "if gone {"}
+	for chosen, want := range map[string][]Equivalent{
+		"tables":  {row, gone},
+		"checks":  {check, gone},
+		"":        {row, check, gone},
+		"nothing": nil,
+	} {
+		p := Plan{Targets: []Target{texts, code}, Equivalents: []Equivalent{row, check, gone}, Chosen: regexp.MustCompile(chosen)}
+		require.Equal(t, want, p.missed(root(t), make([]bool, 3)), chosen)
+		require.Empty(t, p.missed(root(t), []bool{true, true, true}), "what was met is not missed")
+	}
+
+	lost := code
+	lost.Files = []string{"moved.go"}
+	p := Plan{Targets: []Target{texts, lost}, Equivalents: []Equivalent{gone}, Chosen: regexp.MustCompile("tables")}
+	require.Equal(t, []Equivalent{gone}, p.missed(root(t), []bool{false}), "a target without code is told of in its own run")
+}
+
 // The table itself: a target that finds nothing guards nothing.
 func TestTargetsFindTheirCode(t *testing.T) {
 	t.Parallel()

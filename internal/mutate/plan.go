@@ -74,9 +74,7 @@ func (p Plan) Run(ctx context.Context, r Runner, w, progress io.Writer) error {
 			if told++; told%50 == 0 {
 				fmt.Fprintf(progress, "%s: %d of %d\n", t.Name, told, len(list))
 			}
-			known := slices.IndexFunc(p.Equivalents, func(e Equivalent) bool {
-				return e.File == m.File && e.Func == m.Func && e.Source == m.Source
-			})
+			known := p.known(m)
 			if known >= 0 {
 				used[known] = true
 			}
@@ -99,10 +97,8 @@ func (p Plan) Run(ctx context.Context, r Runner, w, progress io.Writer) error {
 		total += len(list)
 		fmt.Fprintf(progress, "%s: %d mutants, %s\n", t.Name, len(list), time.Since(start).Round(time.Second))
 	}
-	for i, e := range p.Equivalents {
-		if !used[i] && p.covers(e) {
-			errs = append(errs, fmt.Errorf("equivalent %s: %s: %s: no such mutant any more", e.File, e.Func, e.Source))
-		}
+	for _, e := range p.missed(r.Root, used) {
+		errs = append(errs, fmt.Errorf("equivalent %s: %s: %s: no such mutant any more", e.File, e.Func, e.Source))
 	}
 	fmt.Fprintf(w, "%d mutants, %d killed, %d survived, %d equivalent\n", total, killed, survived, excused)
 	if survived > 0 {
@@ -115,7 +111,41 @@ func (p Plan) chosen() []Target {
 	return slices.DeleteFunc(slices.Clone(p.Targets), func(t Target) bool { return !p.Chosen.MatchString(t.Name) })
 }
 
-// covers reports whether this run would have met the equivalent: its file belongs to a chosen target, or to none at
+// known is the index of the equivalent that a mutant is, or -1.
+func (p Plan) known(m Mutant) int {
+	return slices.IndexFunc(p.Equivalents, func(e Equivalent) bool {
+		return e.File == m.File && e.Func == m.Func && e.Source == m.Source
+	})
+}
+
+// missed returns the equivalents that this run should have met and did not; used are those that it met. Targets share
+// files: what a target that was not chosen would meet is left to that one's run.
+func (p Plan) missed(root string, used []bool) []Equivalent {
+	met := slices.Clone(used)
+	for _, t := range p.Targets {
+		if p.Chosen.MatchString(t.Name) {
+			continue
+		}
+		mutated, err := t.mutate(root)
+		if err != nil {
+			continue // as its own run will say
+		}
+		for _, m := range mutated.Mutants {
+			if i := p.known(m); i >= 0 {
+				met[i] = true
+			}
+		}
+	}
+	var missed []Equivalent
+	for i, e := range p.Equivalents {
+		if !met[i] && p.covers(e) {
+			missed = append(missed, e)
+		}
+	}
+	return missed
+}
+
+// covers reports whether the equivalent is this run's affair: its function belongs to a chosen target, or to none at
 // all.
 func (p Plan) covers(e Equivalent) bool {
 	has := func(t Target) bool { return t.has(e.File) && t.Funcs.MatchString(e.Func) }
