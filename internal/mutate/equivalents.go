@@ -56,10 +56,6 @@ var equivalents = []Equivalent{
 		"the zero address is in no prefix and outside of 2000::/3, so it is refused under another rule's name; the check does not rely on that",
 	},
 	{
-		"internal/netguard/url.go", "Guard.checkHost", "if false && (err != nil) {",
-		"url.Parse lets nothing but an IPv6 address into brackets; before Go 1.25.2 it did",
-	},
-	{
 		"internal/netguard/url.go", "asciiHost", "if false && (err != nil) {",
 		"the address comes from the dialer, which made it with JoinHostPort",
 	},
@@ -69,7 +65,7 @@ var equivalents = []Equivalent{
 	},
 	{
 		"internal/netguard/url.go", "Guard.checkHost", "if addr, err := netip.ParseAddr(host); err == nil && (true || (addr.Is4())) {",
-		"outside of brackets url.Parse lets no colon into a host, so what is an address is IPv4",
+		"outside of brackets a host has no colon, so what is an address is IPv4",
 	},
 	{
 		"internal/netguard/url.go", "Guard.checkName", "if (true || (last[0] >= '0')) && last[0] <= '9' {",

@@ -56,7 +56,8 @@ func (g *Guard) CheckURL(raw string) (*url.URL, error) {
 		return nil, badURL("scheme", "scheme", "URL must start with https://")
 	}
 
-	// The authority is judged as it was typed: url.Parse decodes what two parsers may read differently.
+	// The authority is judged as it was typed, and url.Parse sees only what comes of that: it decodes what two parsers
+	// may read differently, and what it makes of brackets and colons depends on the version of Go.
 	authority, tail := rest, ""
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
 		authority, tail = rest[:i], rest[i:]
@@ -71,18 +72,14 @@ func (g *Guard) CheckURL(raw string) (*url.URL, error) {
 	case strings.Contains(authority, "%"):
 		return nil, badURL("host", "host_encoding", "host must be written plainly, without percent-encoding or zone")
 	}
-	u, err := url.Parse(raw)
+	authority, err := g.checkAuthority(scheme, authority)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(scheme + "://" + authority + tail)
 	if err != nil {
 		// The parser's own text repeats the URL.
-		return nil, badURL("url", "malformed", "URL is malformed: check host, port and percent-encoding")
-	}
-
-	host, err := g.checkHost(u)
-	if err != nil {
-		return nil, err
-	}
-	if u.Host, err = g.checkPort(u, host); err != nil {
-		return nil, err
+		return nil, badURL("url", "malformed", "URL is malformed: check its percent-encoding")
 	}
 	if len(u.String()) > MaxURLLength {
 		return nil, tooLong
@@ -105,18 +102,34 @@ func checkCharacters(raw string) error {
 	return nil
 }
 
-// checkHost returns u's host in the form in which it is dialled; an IPv6 literal without its brackets.
-func (g *Guard) checkHost(u *url.URL) (string, error) {
-	host := u.Hostname()
-	if host == "" {
-		return "", badURL("host", "host", "host is missing: write the URL as https://host/path")
-	}
-	if strings.HasPrefix(u.Host, "[") {
-		addr, err := netip.ParseAddr(host)
-		if err != nil {
+// checkAuthority returns a host, and its port if it has one, in the form in which they are dialled.
+func (g *Guard) checkAuthority(scheme, authority string) (string, error) {
+	var host, port string // the port with its colon
+	var err error
+	if literal, ok := strings.CutPrefix(authority, "["); ok {
+		literal, port, ok = strings.Cut(literal, "]")
+		addr, notAddr := netip.ParseAddr(literal)
+		if !ok || notAddr != nil || addr.Is4() || port != "" && port[0] != ':' {
 			return "", badURL("host", "host", "host in brackets must be an IPv6 address")
 		}
-		return g.checkLiteral(addr)
+		host, err = g.checkLiteral(addr)
+	} else {
+		host = authority
+		if i := strings.IndexByte(authority, ':'); i >= 0 {
+			host, port = authority[:i], authority[i:]
+		}
+		host, err = g.checkHost(host)
+	}
+	if err != nil {
+		return "", err
+	}
+	return g.checkPort(scheme, host, port)
+}
+
+// checkHost judges what is not in brackets.
+func (g *Guard) checkHost(host string) (string, error) {
+	if host == "" {
+		return "", badURL("host", "host", "host is missing: write the URL as https://host/path")
 	}
 	if !isASCII(host) {
 		host = asciiHost(host)
@@ -216,30 +229,30 @@ func hasInternalSuffix(host string) bool {
 	return slices.ContainsFunc(internalSuffixes, func(s string) bool { return strings.HasSuffix(host, "."+s) })
 }
 
-// checkPort returns host with u's port, if it has one, in the form of a URL's host.
-func (g *Guard) checkPort(u *url.URL, host string) (string, error) {
-	text := u.Port()
-	if text == "" {
-		if strings.HasSuffix(u.Host, ":") {
-			return "", badURL("port", "port", "port is missing after the colon")
+// checkPort returns host with its port, if it has one, in the form of a URL's host.
+func (g *Guard) checkPort(scheme, host, port string) (string, error) {
+	switch port {
+	case "":
+		standard := uint16(443)
+		if scheme == "http" {
+			standard = 80
 		}
-		port := uint16(443)
-		if u.Scheme == "http" {
-			port = 80
-		}
-		if !g.portAllowed(port) {
+		if !g.portAllowed(standard) {
 			return "", g.portError()
 		}
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
 		}
 		return host, nil
+	case ":":
+		return "", badURL("port", "port", "port is missing after the colon")
 	}
-	port, err := strconv.ParseUint(text, 10, 16)
+	text := port[1:]
+	number, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || text[0] == '0' {
 		return "", badURL("port", "port", "port must be a number from 1 to 65535")
 	}
-	if !g.portAllowed(uint16(port)) {
+	if !g.portAllowed(uint16(number)) {
 		return "", g.portError()
 	}
 	return net.JoinHostPort(host, text), nil

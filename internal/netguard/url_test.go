@@ -67,8 +67,6 @@ func TestCheckURLNamesTheFault(t *testing.T) {
 		{"https://example.com/?q=ö", "url", "character"},
 		{"https://example.com/\u0080", "url", "character"},
 		{"https://example.com/%zz", "url", "malformed"},
-		{"https://example.com:443a/", "url", "malformed"},
-		{"https://exa[mple.com/", "url", "malformed"},
 		{"ftp://example.com/", "scheme", "scheme"},
 		{"//example.com/", "scheme", "scheme"},
 		{"/https://example.com/", "scheme", "scheme"},
@@ -82,8 +80,19 @@ func TestCheckURLNamesTheFault(t *testing.T) {
 		{"https:///example.com", "host", "host"},
 		{"https://?x", "host", "host"},
 		{"https:///@", "host", "host"},
-		{"https://[example.com]/", "url", "malformed"},
-		{"https://[1.2.3.4]/", "url", "malformed"},
+		{"https://:443/", "host", "host"},
+		{"https://exa[mple.com/", "host", "host"},
+		{"https://exa<mple.com/", "host", "host"},
+		{"https://[example.com]/", "host", "host"},
+		{"https://[1.2.3.4]/", "host", "host"},
+		{"https://[]/", "host", "host"},
+		{"https://[8.8.8.8/", "host", "host"},
+		{"https://[2606:4700:4700::1111/", "host", "host"},
+		{"https://[2606:4700:4700::1111]a/", "host", "host"},
+		{"https://[2606:4700:4700::1111]443/", "host", "host"},
+		{"https://[2606:4700:4700::1111]]/", "host", "host"},
+		{"https://[[2606:4700:4700::1111]]/", "host", "host"},
+		{"https://::1/", "host", "host"},
 		{"https://example.com./", "host", "host"},
 		{"https://.example.com/", "host", "host"},
 		{"https://a..example.com/", "host", "host"},
@@ -122,6 +131,10 @@ func TestCheckURLNamesTheFault(t *testing.T) {
 		{"https://[::ffff:10.0.0.1]/", "host", "address"},
 		{"https://①②⑦.⓪.⓪.①/", "host", "address"},
 		{"https://example.com:/", "port", "port"},
+		{"https://[2606:4700:4700::1111]:/", "port", "port"},
+		{"https://example.com:443a/", "port", "port"},
+		{"https://example.com:+443/", "port", "port"},
+		{"https://example.com:443:443/", "port", "port"},
 		{"https://example.com:0/", "port", "port"},
 		{"https://example.com:0443/", "port", "port"},
 		{"https://example.com:65536/", "port", "port"},
@@ -139,8 +152,10 @@ func TestCheckURLNamesTheFault(t *testing.T) {
 	require.EqualError(t, err, "URL must start with https://")
 	_, err = http.CheckURL("ftp://example.com/")
 	require.EqualError(t, err, "URL must start with https:// or http://")
-	_, err = plain.CheckURL("https:///hook")
-	require.EqualError(t, err, "host is missing: write the URL as https://host/path")
+	for _, raw := range []string{"https:///hook", "https://:443/hook"} {
+		_, err = plain.CheckURL(raw)
+		require.EqualError(t, err, "host is missing: write the URL as https://host/path")
+	}
 	_, err = plain.CheckURL("https://example.com:22/")
 	require.EqualError(t, err, "port is not allowed: use one of 80, 443, 8080, 8443")
 }
