@@ -29,6 +29,7 @@ func newClient(t *testing.T, g *netguard.Guard, c *netguard.TransportConfig) *ht
 	t.Helper()
 	tr, err := g.Transport(c)
 	require.NoError(t, err)
+	tr.TLSHandshakeTimeout = patience
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, CheckRedirect: never}
 }
@@ -192,6 +193,35 @@ func TestTransportVerifiesReceivers(t *testing.T) {
 	require.Error(t, err)
 	_, err = post(newClient(t, developer(t), &netguard.TransportConfig{RootCAs: pool, ClientCertificates: []tls.Certificate{cert}}), mutual.URL)
 	require.NoError(t, err)
+}
+
+// TestTransportSpeaksHTTP1Only asks a server that prefers HTTP/2, as it proves with another client.
+func TestTransportSpeaksHTTP1Only(t *testing.T) {
+	t.Parallel()
+	offered, spoken := make(chan []string, 2), make(chan string, 2)
+	cert, pool := certificate()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { spoken <- r.Proto }))
+	server.EnableHTTP2 = true
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		offered <- hello.SupportedProtos
+		return nil, nil
+	}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+
+	other := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
+	t.Cleanup(other.CloseIdleConnections)
+	resp, err := post(&http.Client{Transport: other}, server.URL)
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/2.0", resp.Proto)
+	require.Contains(t, <-offered, "h2")
+	require.Equal(t, "HTTP/2.0", <-spoken)
+
+	resp, err = post(newClient(t, developer(t), &netguard.TransportConfig{RootCAs: pool}), server.URL)
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1", resp.Proto)
+	require.NotContains(t, <-offered, "h2")
+	require.Equal(t, "HTTP/1.1", <-spoken)
 }
 
 func TestEgressProxyIsAllThatIsDialled(t *testing.T) {

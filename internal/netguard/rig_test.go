@@ -37,12 +37,17 @@ type rig struct {
 	passed []string // those that it let pass
 }
 
+// patience replaces the transport's bounds on a dial and on a handshake, which a machine that is busy with other tests
+// can overrun. What the bounds are is for TestTransportLimits.
+const patience = time.Minute
+
 var errPassed = errors.New("passed the guard")
 
 func newRig(g *netguard.Guard, z *zone, c netguard.TransportConfig) *rig {
 	r := &rig{}
 	c.Resolver = z.resolver()
 	dialer := g.Dialer(c.Resolver)
+	dialer.Timeout = patience
 	guard := dialer.ControlContext
 	dialer.ControlContext = func(ctx context.Context, network, address string, conn syscall.RawConn) error {
 		err := guard(ctx, network, address, conn)
@@ -59,6 +64,7 @@ func newRig(g *netguard.Guard, z *zone, c netguard.TransportConfig) *rig {
 	if err != nil {
 		panic(err)
 	}
+	tr.TLSHandshakeTimeout = patience
 	guarded := tr.DialContext
 	tr.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := guarded(ctx, network, address)
