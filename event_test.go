@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"encoding/json"
 	"math"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -129,4 +130,44 @@ func TestOptionsDoNotReachBack(t *testing.T) {
 	require.Equal(t, "1", e.Metadata["trace"])
 	require.Equal(t, "mine-1", e.ID)
 	require.NotContains(t, string(e.Body), "trace", "metadata is not sent")
+}
+
+// TestAnEventThatWasChangedIsCheckedAgain changes what a made event was made with: what New checked holds no more.
+func TestAnEventThatWasChangedIsCheckedAgain(t *testing.T) {
+	t.Parallel()
+	answer := roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+	})
+	d, err := webhook.NewDispatcher(webhook.NewMemoryStore(nil), &webhook.Config{UnguardedTransport: answer, Logger: quiet})
+	require.NoError(t, err)
+	endpoint, _, err := d.AddEndpoint(t.Context(), webhook.Endpoint{URL: "https://example.com/", Events: []string{"*"}}, webhook.WithoutPing())
+	require.NoError(t, err)
+	short := []byte(`{"event":"experiment.failed","timestamp":"2026-04-11T14:32:00Z","data":1}`)
+	for name, c := range map[string]struct {
+		change func(*webhook.Event)
+		want   error
+	}{
+		"an id of another form":     {func(e *webhook.Event) { e.ID = "evt.1" }, webhook.ErrInvalidID},
+		"no id":                     {func(e *webhook.Event) { e.ID = "" }, webhook.ErrInvalidID},
+		"another good id":           {func(e *webhook.Event) { e.ID = "mine" }, nil},
+		"no body":                   {func(e *webhook.Event) { e.Body = nil }, webhook.ErrInvalidEvent},
+		"a body that breaks off":    {func(e *webhook.Event) { e.Body = e.Body[:20] }, webhook.ErrInvalidEvent},
+		"only data's name is left":  {func(e *webhook.Event) { e.Body = e.Body[:len(e.Body)-len(e.Data())-1] }, webhook.ErrInvalidEvent},
+		"a shorter event":           {func(e *webhook.Event) { e.Body = short }, nil},
+		"a shorter event's time":    {func(e *webhook.Event) { e.Body, e.Time = short, e.Time.Add(time.Second) }, webhook.ErrInvalidEvent},
+		"a shorter event's type":    {func(e *webhook.Event) { e.Body, e.Type = short, "plan.completed" }, webhook.ErrInvalidEvent},
+		"a shorter event's session": {func(e *webhook.Event) { e.Body, e.SessionID = short, "s" }, webhook.ErrInvalidEvent},
+	} {
+		e := webhook.ExperimentFailed.New("", webhook.ExperimentFailedData{}, webhook.WithTime(time.Date(2026, 4, 11, 14, 32, 0, 0, time.UTC)))
+		c.change(&e)
+		require.ErrorIs(t, d.Emit(t.Context(), e), c.want, name)
+		_, err := d.SendTest(t.Context(), endpoint.ID, e)
+		require.ErrorIs(t, err, c.want, name)
+		if c.want != nil {
+			continue
+		}
+		stored, err := d.Event(t.Context(), e.ID)
+		require.NoError(t, err, name)
+		require.Equal(t, string(e.Body), string(stored.Body), name)
+	}
 }
