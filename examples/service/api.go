@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"unicode/utf8"
@@ -54,7 +55,31 @@ func newAPI(d *webhook.Dispatcher, types *webhook.Registry, log *slog.Logger) ht
 	sameOrigin.SetDenyHandler(a.answering(func(http.ResponseWriter, *http.Request) (int, any, error) {
 		return 0, nil, &refusal{http.StatusForbidden, "the request comes from a page of another origin"}
 	}))
-	return sameOrigin.Handler(mux)
+	guarded := sameOrigin.Handler(mux)
+	misdirected := a.answering(func(http.ResponseWriter, *http.Request) (int, any, error) {
+		return 0, nil, &refusal{http.StatusMisdirectedRequest, "this service listens on a loopback address only: call it by that, or as localhost"}
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !ownName(r) {
+			misdirected.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	})
+}
+
+// ownName reports whether a request that came to a loopback address was made to one, or to localhost. A page may give
+// its own name that address once it is loaded (DNS rebinding), and is then of the same origin.
+func ownName(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok || !local.IP.IsLoopback() {
+		return true
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil
 }
 
 // handler returns what to answer.

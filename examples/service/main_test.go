@@ -107,6 +107,22 @@ func TestOtherPathsAndMethods(t *testing.T) {
 	r.api.ServeHTTP(w, fromPage)
 	require.Equal(t, http.StatusForbidden, w.Code)
 	require.JSONEq(t, `{"error":"the request comes from a page of another origin"}`, w.Body.String())
+
+	loopback := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}
+	public := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 8080}
+	for host, want := range map[string]int{
+		"127.0.0.1:8080": 200, "[::1]:8080": 200, "localhost:8080": 200, "localhost": 200, "::1": 200, "127.0.0.1": 200,
+		"rebound.example:8080": 421, "rebound.example": 421, "localhost.example": 421, "": 421,
+	} {
+		for address, want := range map[net.Addr]int{loopback: want, public: 200} {
+			req := httptest.NewRequest(http.MethodGet, "/healthz", nil)
+			req = req.WithContext(context.WithValue(req.Context(), http.LocalAddrContextKey, address))
+			req.Host = host
+			w := httptest.NewRecorder()
+			r.api.ServeHTTP(w, req)
+			require.Equal(t, want, w.Code, "%s at %s", host, address)
+		}
+	}
 	_, err := r.d.Event(t.Context(), "evt_1")
 	require.ErrorIs(t, err, webhook.ErrNotFound)
 }
