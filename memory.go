@@ -32,8 +32,9 @@ type MemoryConfig struct {
 //   - When the process ends, all of it is lost: the endpoints, the log and what was not delivered yet.
 //   - It serves the dispatchers of one process. There is no transaction of the caller's to take part in, so there is
 //     nothing to give to Dispatcher.EmitTo.
-//   - What was dropped under [MemoryConfig], or by Prune, is forgotten altogether: an event's id is new again, an old delivery is not
-//     found and cannot be redelivered, and the id of an endpoint deleted long ago may be used again.
+//   - What was dropped under [MemoryConfig] is forgotten altogether: an event's id is new again, an old delivery is not
+//     found and cannot be redelivered, and the id of an endpoint deleted long ago may be used again. These bounds hold
+//     beside what Prune is asked for.
 //   - Its room is shared: a backlog that one endpoint builds up can fill it, and Emit then fails with [ErrStoreFull]
 //     for all. Its bounds count, and do not weigh.
 //   - Of one endpoint's closed gaps the last 1000 are kept, for no longer than FinishedAge.

@@ -52,7 +52,8 @@ type Outbox interface {
 	// other, whatever its state, window and subscriptions, and MUST lease it to the caller;
 	// the event may be a stored one, which is then not stored again.
 	// If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing. If the body of a stored
-	// event was removed by Prune or erased, it MUST return [ErrBodyPruned] and store nothing.
+	// event was removed by Prune or erased, it MUST return [ErrBodyPruned], whatever the digest, and store nothing: who
+	// read the event has no body either to work the digest out from.
 	//
 	// A request with a HandOver may be answered with some of its deliveries leased already. A delivery MUST be handed
 	// over only if the endpoint is active, has fewer leases than its Health.Window, is not slow and has nothing due
@@ -117,7 +118,8 @@ type Queue interface {
 	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment,
 	// and the secret of the last attempt that was not interrupted.
 	//
-	// Claim MUST NOT hand out deliveries of the endpoints in Skip; Next and Blocked need not count them.
+	// Claim MUST NOT hand out deliveries of the endpoints in Skip; Next and Blocked need not count them. These endpoints
+	// MUST NOT keep others from being served, and they keep their own turn for a claim that does not skip them.
 	//
 	// Before it hands anything out, Claim settles what nobody else will.
 	// A lease whose term has run out MUST be logged as an attempt with AttemptInterrupted and ErrorOwnerLost, started
@@ -248,7 +250,7 @@ type Upkeep interface {
 	// The contents of an event that was stored longer than req.Bodies ago MUST be removed if none of its deliveries is
 	// pending or leased: its Body and Metadata, and of its deliveries' attempts the RequestHeader, ResponseHeader and
 	// ResponseBody. The rows stay, and so does what Event.Digest is compared with.
-	// An age of 0 is no limit: nothing MUST be removed for it.
+	// An age of 0 is no limit: Prune MUST NOT remove anything for it.
 	Prune(ctx context.Context, req PruneRequest) (PruneResult, error)
 
 	// EraseDelivery removes the contents of the delivery's event, as Prune does, for all of the event's deliveries.

@@ -15,8 +15,10 @@ var contextCases = []kase{{name: "a context that has ended", promise: promiseCon
 // what is expected of a context that ended before the call, since the caller may take the error for that.
 func endedContext(c *check) {
 	e := c.endpoint("t")
+	c.logged(e)
 	c.emit("t", 2)
 	l := first(c.claim(1))
+	c.outlast() // so that there is something to prune
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 
@@ -66,6 +68,13 @@ func endedContext(c *check) {
 			return err
 		}},
 		{"Gaps", func() error { _, err := s.Gaps(ctx, "t", e.ID); return err }},
+		{"Prune", func() error {
+			_, err := s.Prune(ctx, webhook.PruneRequest{Deliveries: c.tick, Bodies: c.tick, Max: 1000})
+			return err
+		}},
+		{"EraseDelivery", func() error { return s.EraseDelivery(ctx, "t", l.Delivery.ID) }},
+		{"EraseTenant", func() error { _, err := s.EraseTenant(ctx, "t", 1000); return err }},
+		{"Tenants", func() error { _, err := s.Tenants(ctx, nil, 10); return err }},
 	} {
 		before := c.everything("t")
 		c.want(call.f() != nil, "%s returned no error", call.name)

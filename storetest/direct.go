@@ -9,6 +9,7 @@ import (
 const (
 	promiseDirect   = "A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no other, whatever its state, window and subscriptions, and MUST lease it to the caller; the event may be a stored one, which is then not stored again."
 	promiseNoDirect = "If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing."
+	promiseNoBody   = "If the body of a stored event was removed by Prune or erased, it MUST return [ErrBodyPruned], whatever the digest, and store nothing: who read the event has no body either to work the digest out from."
 )
 
 var directCases = []kase{
@@ -145,4 +146,53 @@ var directCases = []kase{
 			equal(c, "deliveries", len(c.deliveries("t", webhook.DeliveryFilter{})), 0)
 		},
 	},
+	{
+		name:    "an event whose body was pruned",
+		promise: promiseNoBody,
+		f: func(c *check) {
+			e := c.endpoint("t")
+			l := c.logged(e)
+			idle := newEvent(ceased, "evt_idle", 1)
+			c.turn(e, webhook.EndpointDisabled)
+			c.enqueue(webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{idle}})
+			c.outlast()
+			c.prune(webhook.PruneRequest{Bodies: c.tick})
+			c.refused(e, l.Event)
+			c.refused(e, idle)
+		},
+	},
+	{
+		name:    "an event that was erased",
+		promise: promiseNoBody,
+		f: func(c *check) {
+			e := c.endpoint("t")
+			l := c.logged(e)
+			c.ok(c.store.EraseDelivery(c.Context(), "t", l.Delivery.ID))
+			c.refused(e, l.Event)
+			c.emit("t", 1)
+			waits := c.deliveries("t", webhook.DeliveryFilter{State: webhook.DeliveryPending})[0]
+			event, err := c.store.Event(c.Context(), "t", waits.EventID)
+			c.ok(err)
+			c.ok(c.store.EraseDelivery(c.Context(), "t", waits.ID))
+			c.refused(e, event)
+		},
+	},
+}
+
+// refused asks for a redelivery of an event whose body is gone: as it was, as it is read now, and as another one.
+func (c *check) refused(e webhook.Endpoint, event webhook.Event) {
+	c.Helper()
+	read, err := c.store.Event(c.Context(), "t", event.ID)
+	c.ok(err)
+	before := c.everything("t")
+	for name, again := range map[string]webhook.Event{"as it was": event, "as it is read": read, "as another one": newEvent(happened, event.ID, "other")} {
+		fresh := c.event(happened)
+		_, err := c.store.Enqueue(c.Context(), webhook.EnqueueRequest{
+			Tenant: "t", Events: []webhook.Event{fresh, again},
+			Direct: &webhook.Direct{EndpointID: e.ID, Kind: webhook.KindRedelivery, Owner: "one", Term: far},
+		})
+		c.fails("a direct Enqueue of the event "+name, err, webhook.ErrBodyPruned)
+		c.unknown("t", fresh)
+	}
+	equal(c, "what is stored", c.everything("t"), before)
 }

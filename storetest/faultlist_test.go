@@ -13,10 +13,13 @@ import (
 	"github.com/meshia/webhook"
 )
 
-var faults = []struct {
+// fault is what is wrong with a store, and the group of cases that has to notice.
+type fault struct {
 	group, name string
 	in          func(f *faulty)
-}{
+}
+
+var faults = []fault{
 	{"concurrency", "a delivery is given out twice", givenTwice},
 	{"concurrency", "a goroutine is left", func(f *faulty) {
 		f.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,7 +15,7 @@ import (
 // otherwise sound store, and names the group of cases that has to notice.
 func TestFaultsAreNoticed(t *testing.T) {
 	t.Parallel()
-	for _, f := range faults {
+	for _, f := range slices.Concat(faults, upkeepFaults) {
 		t.Run(f.group+"/"+f.name, func(t *testing.T) {
 			t.Parallel()
 			failed := false
@@ -32,6 +33,26 @@ func TestFaultsAreNoticed(t *testing.T) {
 				t.Error("no case noticed")
 			}
 		})
+	}
+}
+
+// TestEveryCaseNoticesSomething is the other way around: a case that no fault of its group fails checks nothing. It is
+// about the groups that upkeepFaults has faults for.
+func TestEveryCaseNoticesSomething(t *testing.T) {
+	t.Parallel()
+	for _, group := range groups {
+		of := slices.DeleteFunc(slices.Clone(upkeepFaults), func(f fault) bool { return f.group != group.name })
+		if group.name == "direct" || group.name == "tenants" || len(of) == 0 {
+			continue
+		}
+		for _, k := range group.cases {
+			t.Run(group.name+"/"+k.name, func(t *testing.T) {
+				t.Parallel()
+				if !slices.ContainsFunc(of, func(f fault) bool { return len(complaints(t, k, f.in)) > 0 }) {
+					t.Error("no fault makes it fail")
+				}
+			})
+		}
 	}
 }
 
@@ -53,7 +74,7 @@ func TestNothingIsNoticedWithoutAFault(t *testing.T) {
 func complaints(t *testing.T, k kase, fault func(*faulty)) []string {
 	var r recorder
 	wrap := func(s webhook.Store) webhook.Store {
-		f := &faulty{Store: s, seen: map[string]webhook.Lease{}}
+		f := &faulty{Store: s, seen: map[string]webhook.Lease{}, known: map[string]bool{}}
 		fault(f)
 		return f
 	}

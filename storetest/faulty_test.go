@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/meshia/webhook"
@@ -21,9 +22,15 @@ type faulty struct {
 	delivery   func(context.Context, string, string) (webhook.Delivery, error)
 	deliveries func(context.Context, string, webhook.DeliveryFilter) (webhook.DeliveryPage, error)
 	gaps       func(context.Context, string, string) ([]webhook.Gap, error)
+	prune      func(context.Context, webhook.PruneRequest) (webhook.PruneResult, error)
+	erase      func(context.Context, string, string) error
+	eraseAll   func(context.Context, string, int) (bool, error)
+	tenants    func(context.Context, *string, int) ([]string, error)
 
 	mu   sync.Mutex
 	seen map[string]webhook.Lease // the latest lease of each delivery
+
+	known map[string]bool // events that were ever emitted
 }
 
 func (f *faulty) note(leases []webhook.Lease) {
@@ -47,6 +54,9 @@ func (f *faulty) Enqueue(ctx context.Context, req webhook.EnqueueRequest) (webho
 	}
 	result, err := enqueue(ctx, req)
 	f.note(result.Leases)
+	if err == nil {
+		f.noteEvents(req.Events)
+	}
 	return result, err
 }
 
@@ -123,6 +133,34 @@ func (f *faulty) Gaps(ctx context.Context, tenant, endpointID string) ([]webhook
 	return f.Store.Gaps(ctx, tenant, endpointID)
 }
 
+func (f *faulty) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.PruneResult, error) {
+	if f.prune != nil {
+		return f.prune(ctx, req)
+	}
+	return f.Store.Prune(ctx, req)
+}
+
+func (f *faulty) EraseDelivery(ctx context.Context, tenant, id string) error {
+	if f.erase != nil {
+		return f.erase(ctx, tenant, id)
+	}
+	return f.Store.EraseDelivery(ctx, tenant, id)
+}
+
+func (f *faulty) EraseTenant(ctx context.Context, tenant string, limit int) (bool, error) {
+	if f.eraseAll != nil {
+		return f.eraseAll(ctx, tenant, limit)
+	}
+	return f.Store.EraseTenant(ctx, tenant, limit)
+}
+
+func (f *faulty) Tenants(ctx context.Context, after *string, limit int) ([]string, error) {
+	if f.tenants != nil {
+		return f.tenants(ctx, after, limit)
+	}
+	return f.Store.Tenants(ctx, after, limit)
+}
+
 // outcomesAs lets a fault change each outcome before it is recorded.
 func (f *faulty) outcomesAs(change func(o *webhook.Outcome)) {
 	f.record = func(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
@@ -131,6 +169,30 @@ func (f *faulty) outcomesAs(change func(o *webhook.Outcome)) {
 			change(&outcomes[i])
 		}
 		return f.Store.Record(ctx, outcomes)
+	}
+}
+
+// prunesAs lets a fault change each request before it is answered.
+func (f *faulty) prunesAs(change func(req *webhook.PruneRequest)) {
+	f.prune = func(ctx context.Context, req webhook.PruneRequest) (webhook.PruneResult, error) {
+		change(&req)
+		return f.Store.Prune(ctx, req)
+	}
+}
+
+// deliveriesAs lets a fault change each delivery that is read.
+func (f *faulty) deliveriesAs(change func(d *webhook.Delivery)) {
+	f.delivery = func(ctx context.Context, tenant, id string) (webhook.Delivery, error) {
+		d, err := f.Store.Delivery(ctx, tenant, id)
+		change(&d)
+		return d, err
+	}
+	f.deliveries = func(ctx context.Context, tenant string, filter webhook.DeliveryFilter) (webhook.DeliveryPage, error) {
+		page, err := f.Store.Deliveries(ctx, tenant, filter)
+		for i := range page.Deliveries {
+			change(&page.Deliveries[i])
+		}
+		return page, err
 	}
 }
 
@@ -158,4 +220,48 @@ func (f *faulty) hoard(before func(a, b webhook.Lease) int, sort func([]webhook.
 		have = have[n:]
 		return claimed, err
 	}
+}
+
+func (f *faulty) release(ctx context.Context, leases []webhook.Lease) error {
+	for _, l := range leases {
+		if _, err := f.Store.Record(ctx, []webhook.Outcome{outcome(l, webhook.OutcomeReleased)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insteadOfPruned lets a fault answer with something else than ErrBodyPruned.
+func (f *faulty) insteadOfPruned(instead error) {
+	f.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+		result, err := f.Store.Enqueue(ctx, req)
+		if errors.Is(err, webhook.ErrBodyPruned) {
+			err = instead
+		}
+		return result, err
+	}
+}
+
+// answered gives the attempts of a delivery contents that were removed, or never there.
+func answered(d *webhook.Delivery) {
+	for i := range d.Attempts {
+		if d.Attempts[i].ResponseBody == nil {
+			d.Attempts[i].ResponseBody = []byte("contents")
+		}
+	}
+}
+
+func (f *faulty) noteEvents(events []webhook.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range events {
+		f.known[e.ID] = true
+	}
+}
+
+// emitted reports whether an event with this id was ever noted.
+func (f *faulty) emitted(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known[id]
 }

@@ -107,6 +107,7 @@ var groups = []struct {
 	{"direct", directCases},
 	{"hand-over", handOverCases},
 	{"claim", claimCases},
+	{"skip", skipCases},
 	{"window", windowCases},
 	{"order", orderCases},
 	{"lost leases", lostCases},
@@ -116,6 +117,11 @@ var groups = []struct {
 	{"endpoints", endpointCases},
 	{"history", historyCases},
 	{"gaps", gapCases},
+	{"prune", pruneCases},
+	{"prune bodies", bodyCases},
+	{"erase", eraseCases},
+	{"erase a tenant", eraseTenantCases},
+	{"list tenants", listTenantsCases},
 }
 
 // tb is what cases need of a testing.T.

@@ -57,6 +57,10 @@ var tenantCases = []kase{
 				Tenant: "b", Events: c.events(1), Direct: &webhook.Direct{EndpointID: e.ID, Kind: webhook.KindTest, Owner: "one", Term: far},
 			})
 			c.notFound("a direct Enqueue", err)
+			c.notFound("EraseDelivery", c.store.EraseDelivery(c.Context(), "b", l.Delivery.ID))
+			for _, tenant := range []string{"b", "", "A", "a ", "a%", "%", "_"} {
+				c.eraseTenant(tenant)
+			}
 			c.emit("b", 1)
 			equal(c, "what tenant a has", c.everything("a"), before)
 		},
@@ -83,6 +87,25 @@ var tenantCases = []kase{
 			c.ok(c.store.DeleteEndpoint(c.Context(), "a", "we_same"))
 			_, err := c.store.Endpoint(c.Context(), "b", "we_same")
 			c.ok(err)
+		},
+	},
+	{
+		name:    "of two tenants with the same ids one is erased",
+		promise: promiseTenant,
+		f: func(c *check) {
+			leases := map[string]webhook.Lease{}
+			for _, tenant := range []string{"a", "", "b"} {
+				c.endpoint(tenant, func(e *webhook.Endpoint) { e.ID = "we_same" })
+				c.enqueue(webhook.EnqueueRequest{Tenant: tenant, Events: []webhook.Event{newEvent(happened, "evt_same", tenant)}})
+				leases[tenant] = c.one()
+			}
+			a, b := c.everything("a"), c.everything("b")
+			c.ok(c.store.EraseDelivery(c.Context(), "", leases[""].Delivery.ID))
+			c.eraseTenant("")
+			equal(c, "what tenant a has", c.everything("a"), a)
+			c.eraseTenant("a")
+			equal(c, "what tenant b has", c.everything("b"), b)
+			c.record(outcome(leases["b"], webhook.OutcomeDelivered))
 		},
 	},
 	{
