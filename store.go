@@ -118,8 +118,9 @@ type Queue interface {
 	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment,
 	// and the secret of the last attempt that was not interrupted.
 	//
-	// Claim MUST NOT hand out deliveries of the endpoints in Skip; Next and Blocked need not count them. These endpoints
-	// MUST NOT keep others from being served, and they keep their own turn for a claim that does not skip them.
+	// Claim MUST NOT hand out deliveries of the endpoints in Skip; Next and Blocked need not count them. These
+	// endpoints MUST NOT keep others from being served, and they keep their own turn for a claim that does not skip
+	// them.
 	//
 	// Before it hands anything out, Claim settles what nobody else will.
 	// A lease whose term has run out MUST be logged as an attempt with AttemptInterrupted and ErrorOwnerLost, started
@@ -243,8 +244,8 @@ type Upkeep interface {
 	// Prune removes a part of what is older than asked: about req.Max rows, quickly, so that a claim that comes
 	// meanwhile does not wait for long. PruneResult.More says whether to come again.
 	//
-	// A delivery that finished longer than req.Deliveries ago MUST be removed, with its attempts. One that is pending or
-	// leased MUST NOT be, whatever its age.
+	// A delivery that finished longer than req.Deliveries ago MUST be removed, with its attempts. One that is pending
+	// or leased MUST NOT be, whatever its age.
 	// An event MUST be removed when it has no delivery left and was stored longer than req.Deliveries ago: from then on
 	// its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago.
 	// The contents of an event that was stored longer than req.Bodies ago MUST be removed if none of its deliveries is
@@ -255,18 +256,19 @@ type Upkeep interface {
 
 	// EraseDelivery removes the contents of the delivery's event, as Prune does, for all of the event's deliveries.
 	//
-	// Those that are pending MUST fail with FailErased; one that is leased MUST fail with it, instead of becoming pending,
-	// when its lease ends, and what its outcome brings of contents MUST NOT be stored. Errors: [ErrNotFound].
+	// Those that are pending MUST fail with FailErased; one that is leased MUST fail with it, instead of becoming
+	// pending, when its lease ends, and what its outcome brings of contents MUST NOT be stored. Errors: [ErrNotFound].
 	EraseDelivery(ctx context.Context, tenant, id string) error
 
-	// EraseTenant removes a part of all that a tenant has, about max rows: endpoints, events, deliveries, attempts, gaps.
-	// more says whether to come again. Nothing of it MUST be found after a call that answered false, and an outcome for
-	// one of its leases MUST be answered with false. The endpoints go first, so that nothing is queued meanwhile.
+	// EraseTenant removes a part of all that a tenant has, about max rows: endpoints, events, deliveries, attempts,
+	// gaps. more says whether to come again. Nothing of it MUST be found after a call that answered false, and an
+	// outcome for one of its leases MUST be answered with false. The endpoints go first, so that nothing is queued
+	// meanwhile.
 	EraseTenant(ctx context.Context, tenant string, max int) (more bool, err error)
 
 	// Tenants returns the tenants that have endpoints which are not deleted: at most max of them, in the order of their
-	// names' bytes, each greater than after. The tenant "" is one where it has any, and is listed first: after is nil to
-	// begin with.
+	// names' bytes, each greater than after. The tenant "" is one where it has any, and is listed first: after is nil
+	// to begin with.
 	Tenants(ctx context.Context, after *string, max int) ([]string, error)
 }
 

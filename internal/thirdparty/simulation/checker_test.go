@@ -80,6 +80,8 @@ func (l *ledger) same(got *webhook.Delivery, want *delivery) {
 		differ(row+"start", g.StartedAt.UnixNano(), w.StartedAt.UnixNano())
 		differ(row+"secret", g.SecretID, w.SecretID)
 		differ(row+"body", string(g.ResponseBody), string(w.ResponseBody))
+		differ(row+"header of the request", len(g.RequestHeader), len(w.RequestHeader))
+		differ(row+"header of the response", len(g.ResponseHeader), len(w.ResponseHeader))
 	}
 }
 
@@ -100,6 +102,9 @@ func (l *ledger) audit() {
 	}
 	for key, r := range l.requests {
 		d := r.lease.delivery
+		if l.gone[d.ID] != nil && !d.State.Final() {
+			continue // it was erased with its tenant while it was sent
+		}
 		if n := slices.IndexFunc(d.Attempts, func(a webhook.Attempt) bool { return a.Number == key.number }); n < 0 {
 			l.complain("UNLOGGED: %s was sent by %s, and there is no row of it", r.lease, r.node.name)
 		}
@@ -160,6 +165,8 @@ func (l *ledger) auditDelivery(d *delivery) {
 		ok = d.FinishedAt.Sub(d.CreatedAt) >= l.w.MaxAge
 	case webhook.FailEndpointDeleted:
 		ok = d.at.deleted
+	case webhook.FailErased:
+		ok = d.of.erased
 	case webhook.FailInterrupted:
 		ok = d.Kind.Once() && interrupted == 1 || interrupted == webhook.MaxInterrupted
 	case webhook.FailCancelled:
@@ -197,27 +204,31 @@ func (l *ledger) auditPause(d *delivery, r *request, completed int, next webhook
 
 // auditEvents checks that whoever was told that an event is accepted can rely on it.
 func (l *ledger) auditEvents() {
-	made := map[eventKey]map[string]int{}
-	for _, d := range l.deliveries {
-		if d.Kind == webhook.KindEvent {
-			key := eventKey{d.tenant, d.event}
-			if made[key] == nil {
-				made[key] = map[string]int{}
+	made := map[*event]map[string]int{}
+	for _, all := range []map[string]*delivery{l.deliveries, l.gone} {
+		for _, d := range all {
+			if d.Kind == webhook.KindEvent {
+				if made[d.of] == nil {
+					made[d.of] = map[string]int{}
+				}
+				made[d.of][d.endpoint]++
 			}
-			made[key][d.endpoint]++
 		}
 	}
 	for key, e := range l.events {
 		for _, id := range e.matched {
-			if n := made[key][id]; n != 1 {
+			if n := made[e][id]; n != 1 {
 				l.complain("LOST: event %s has %d deliveries for endpoint %s", key.id, n, id)
 			}
 		}
-		if len(made[key]) > len(e.matched) {
-			l.complain("GHOST: event %s has deliveries for %d endpoints, and matched %d", key.id, len(made[key]), len(e.matched))
+		if len(made[e]) > len(e.matched) {
+			l.complain("GHOST: event %s has deliveries for %d endpoints, and matched %d", key.id, len(made[e]), len(e.matched))
 		}
-		if _, err := l.store.Event(context.Background(), key.tenant, key.id); err != nil {
+		stored, err := l.store.Event(context.Background(), key.tenant, key.id)
+		if err != nil {
 			l.complain("LOST: event %s: %v", key.id, err)
+		} else if bare := len(stored.Body) == 0; bare != e.bare {
+			l.complain("BODY: event %s has no contents: %t", key.id, bare)
 		}
 	}
 }

@@ -185,6 +185,25 @@ func (f *faulty) Gaps(ctx context.Context, tenant, endpointID string) ([]webhook
 	return through(f, ctx, "Gaps", func(ctx context.Context) ([]webhook.Gap, error) { return f.ledger.store.Gaps(ctx, tenant, endpointID) })
 }
 
+func (f *faulty) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.PruneResult, error) {
+	return through(f, ctx, "Prune", func(ctx context.Context) (webhook.PruneResult, error) { return f.ledger.prune(ctx, req) })
+}
+
+func (f *faulty) EraseDelivery(ctx context.Context, tenant, id string) error {
+	_, err := through(f, ctx, "EraseDelivery", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, f.ledger.eraseDelivery(ctx, tenant, id)
+	})
+	return err
+}
+
+func (f *faulty) EraseTenant(ctx context.Context, tenant string, most int) (bool, error) {
+	return through(f, ctx, "EraseTenant", func(ctx context.Context) (bool, error) { return f.ledger.eraseTenant(ctx, tenant, most) })
+}
+
+func (f *faulty) Tenants(ctx context.Context, after *string, most int) ([]string, error) {
+	return through(f, ctx, "Tenants", func(ctx context.Context) ([]string, error) { return f.ledger.store.Tenants(ctx, after, most) })
+}
+
 // waker lets the processes of a run hear of each other.
 type waker struct{ *faulty }
 

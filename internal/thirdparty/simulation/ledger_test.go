@@ -21,7 +21,9 @@ type ledger struct {
 	mu         sync.Mutex // held through a call to the store; nothing waits under it
 	events     map[eventKey]*event
 	deliveries map[string]*delivery
-	open       map[*delivery]bool // those that are not final
+	gone       map[string]*delivery // those that were removed
+	forgotten  map[eventKey]bool    // events that were removed, and may have come again
+	open       map[*delivery]bool   // those that are not final
 	endpoints  map[endpointKey]*endpoint
 	owned      map[string]*lease     // by delivery: the leases that are present
 	leases     map[attemptKey]*lease // by attempt: the last one that was given for it
@@ -48,6 +50,9 @@ type event struct {
 	kind    string
 	digest  [32]byte
 	body    []byte
+	stored  time.Time
+	bare    bool     // its contents were removed from the store, if they were
+	erased  bool     // by its owner
 	matched []string // endpoints, as they were when it was stored
 }
 
@@ -55,6 +60,7 @@ type delivery struct {
 	webhook.Delivery
 	name  string // without chance in it
 	event string
+	of    *event
 	// endpoint is the id; at is what it names.
 	endpoint string
 	tenant   string
@@ -102,7 +108,7 @@ type endpoint struct {
 func newLedger(w *world, store webhook.Store) *ledger {
 	return &ledger{
 		w: w, store: store, bell: bell{c: make(chan struct{})},
-		events: map[eventKey]*event{}, deliveries: map[string]*delivery{}, open: map[*delivery]bool{}, endpoints: map[endpointKey]*endpoint{},
+		events: map[eventKey]*event{}, deliveries: map[string]*delivery{}, gone: map[string]*delivery{}, forgotten: map[eventKey]bool{}, open: map[*delivery]bool{}, endpoints: map[endpointKey]*endpoint{},
 		owned: map[string]*lease{}, leases: map[attemptKey]*lease{}, requests: map[attemptKey]*request{}, verifiers: map[[2]string]*webhook.Verifier{},
 	}
 }
@@ -205,7 +211,10 @@ func (l *ledger) give(n *node, given *webhook.Lease, direct bool, asked time.Dur
 	if given.Term != asked {
 		l.complain("TERM: %s has %v, not %v", held, given.Term, asked)
 	}
-	if e := l.events[eventKey{d.tenant, d.event}]; e == nil || string(e.body) != string(given.Event.Body) || given.Event.ID != d.event {
+	if d.of.bare {
+		l.complain("BODY: %s is given out, and the event's contents are gone", held)
+	}
+	if string(d.of.body) != string(given.Event.Body) || given.Event.ID != d.event {
 		l.complain("CHANGED: %s carries another event", held)
 	}
 	if e := given.Endpoint; e.ID != d.endpoint || e.Tenant != d.tenant || e.Version != d.at.Version || e.Health != d.at.Health {
@@ -238,17 +247,20 @@ func (l *ledger) finish(d *delivery, state webhook.DeliveryState, why webhook.Fa
 
 // again makes a delivery wait.
 func (l *ledger) again(d *delivery, wait time.Duration, now time.Time) {
-	if d.at.deleted {
+	switch {
+	case d.at.deleted:
 		l.finish(d, webhook.DeliveryFailed, webhook.FailEndpointDeleted, now)
-		return
+	case d.of.erased:
+		l.finish(d, webhook.DeliveryFailed, webhook.FailErased, now)
+	default:
+		d.State, d.NextAttemptAt = webhook.DeliveryPending, now.Add(wait)
 	}
-	d.State, d.NextAttemptAt = webhook.DeliveryPending, now.Add(wait)
 }
 
 // interrupt notes an interrupted attempt.
 func (l *ledger) interrupt(d *delivery, row webhook.Attempt, wait time.Duration, now time.Time) {
 	l.interrupted++
-	d.Attempts = append(d.Attempts, row)
+	d.Attempts = append(d.Attempts, d.of.keeps(row))
 	d.Interrupted++
 	if d.Kind.Once() || d.Interrupted >= webhook.MaxInterrupted {
 		l.finish(d, webhook.DeliveryFailed, webhook.FailInterrupted, now)

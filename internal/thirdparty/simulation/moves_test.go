@@ -151,8 +151,29 @@ func (w *world) moves() map[string]func(*rapid.T) {
 			of := all[rapid.IntRange(0, len(all)-1).Draw(t, "of")]
 			w.do(time.Duration(rapid.IntRange(0, 20).Draw(t, "patience"))*time.Second, func() {
 				_, err := n.d.Tenant(of.tenant).Redeliver(context.Background(), of.ID)
-				w.problem(n, "redeliver", err, webhook.ErrNotFound)
+				w.problem(n, "redeliver", err, webhook.ErrNotFound, webhook.ErrBodyPruned)
 			})
+		},
+		"prune": func(t *rapid.T) {
+			ages := rapid.SampledFrom([]time.Duration{10 * time.Minute, 0, 3 * time.Hour, 24 * time.Hour})
+			w.prune(anyNode(t), webhook.PruneRequest{
+				Deliveries: ages.Draw(t, "deliveries"), Bodies: ages.Draw(t, "bodies"), Max: rapid.SampledFrom([]int{1000, 3}).Draw(t, "max"),
+			})
+		},
+		"erase": func(t *rapid.T) {
+			n := anyNode(t)
+			all := w.deliveries()
+			if len(all) == 0 {
+				t.Skip("nothing to erase")
+			}
+			w.erase(n, all[rapid.IntRange(0, len(all)-1).Draw(t, "of")])
+		},
+		"erase tenant": func(t *rapid.T) {
+			if rapid.IntRange(0, 3).Draw(t, "seldom") > 0 {
+				t.Skip("it ends too much")
+			}
+			n, tenant := anyNode(t), w.tenant(t)
+			w.eraseTenant(n, tenant, rapid.SampledFrom([]int{1000, 2}).Draw(t, "max"))
 		},
 		"fault": func(t *rapid.T) {
 			n := anyNode(t)

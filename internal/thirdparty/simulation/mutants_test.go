@@ -26,6 +26,9 @@ type broken struct {
 	record  func(context.Context, []webhook.Outcome) ([]bool, error)
 	gaps    func(context.Context, string, string) ([]webhook.Gap, error)
 	judge   func(context.Context, string, string, webhook.Judge) (webhook.Endpoint, error)
+	prune   func(context.Context, webhook.PruneRequest) (webhook.PruneResult, error)
+	erase   func(context.Context, string, string) error
+	purge   func(context.Context, string, int) (bool, error)
 	read    func(*webhook.Delivery)
 }
 
@@ -62,6 +65,27 @@ func (b *broken) JudgeEndpoint(ctx context.Context, tenant, id string, judge web
 		return b.judge(ctx, tenant, id, judge)
 	}
 	return b.Store.JudgeEndpoint(ctx, tenant, id, judge)
+}
+
+func (b *broken) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.PruneResult, error) {
+	if b.prune != nil {
+		return b.prune(ctx, req)
+	}
+	return b.Store.Prune(ctx, req)
+}
+
+func (b *broken) EraseDelivery(ctx context.Context, tenant, id string) error {
+	if b.erase != nil {
+		return b.erase(ctx, tenant, id)
+	}
+	return b.Store.EraseDelivery(ctx, tenant, id)
+}
+
+func (b *broken) EraseTenant(ctx context.Context, tenant string, most int) (bool, error) {
+	if b.purge != nil {
+		return b.purge(ctx, tenant, most)
+	}
+	return b.Store.EraseTenant(ctx, tenant, most)
 }
 
 func (b *broken) Deliveries(ctx context.Context, tenant string, f webhook.DeliveryFilter) (webhook.DeliveryPage, error) {

@@ -82,6 +82,11 @@ func (w *world) script(t failer) {
 // judgeScript runs the script and returns what was wrong.
 func judgeScript(t *testing.T, change func(*settings)) (wrong string) {
 	t.Helper()
+	return judge(t, change, (*world).script)
+}
+
+func judge(t *testing.T, change func(*settings), script func(*world, failer)) (wrong string) {
+	t.Helper()
 	synctest.Test(t, func(*testing.T) {
 		s := standard()
 		if change != nil {
@@ -96,7 +101,7 @@ func judgeScript(t *testing.T, change func(*settings)) (wrong string) {
 				}
 			}()
 			defer w.end()
-			w.script(&v)
+			script(w, &v)
 		}()
 		wrong = v.text
 	})

@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 
 // totals are what all runs did.
 var totals struct {
-	seeds, events, attempts, interruptions, crashes atomic.Int64
-	simulated                                       atomic.Int64 // seconds: many runs of days do not fit into nanoseconds
+	seeds, events, attempts, interruptions, crashes, removed atomic.Int64
+	simulated                                                atomic.Int64 // seconds: many runs of days do not fit into nanoseconds
 }
 
 // spread is a policy with jitter that is a pure function, so that the model knows the waits too.
@@ -182,6 +182,7 @@ func (w *world) count() {
 	totals.attempts.Add(int64(w.ledger.sent))
 	totals.interruptions.Add(int64(w.ledger.interrupted))
 	totals.crashes.Add(int64(w.crashes))
+	totals.removed.Add(int64(len(w.ledger.gone)))
 	totals.simulated.Add(int64(time.Since(w.began) / time.Second))
 }
 
@@ -261,7 +262,7 @@ func TestSimulation(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() {
-		t.Logf("%d seeds, %d days of simulated time, %d events, %d attempts, %d interruptions, %d crashes", totals.seeds.Load(), totals.simulated.Load()/86400,
-			totals.events.Load(), totals.attempts.Load(), totals.interruptions.Load(), totals.crashes.Load())
+		t.Logf("%d seeds, %d days of simulated time, %d events, %d attempts, %d interruptions, %d crashes, %d deliveries removed", totals.seeds.Load(), totals.simulated.Load()/86400,
+			totals.events.Load(), totals.attempts.Load(), totals.interruptions.Load(), totals.crashes.Load(), totals.removed.Load())
 	})
 }
