@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,21 +59,19 @@ func (c *recorder) add(s settled) (next job, ok bool) {
 // one job and hands the others to other workers.
 func (r *run) finish(batch []settled) (next job, ok bool) {
 	r.recorder.writes.open()
-	r.record(r.recorder.writes.ctx, batch)
+	left := r.tryRecord(r.recorder.writes.ctx, batch)
 	r.recorder.writes.close()
 	failpoint.Pass(failpoint.K16)
+	r.giveBack(batch, left...)
+	if len(left) > 0 { // on a goroutine of its own, so that nobody waits behind them; their slots bound how many there are
+		r.workers.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), leaseMargin)
+			defer cancel()
+			r.keepRecording(ctx, slices.Clone(left))
+			r.giveBack(left)
+		})
+	}
 
-	slow, again := 0, false
-	for i := range batch {
-		if batch[i].lease.Endpoint.Health.Slow {
-			slow++
-		}
-		again = again || batch[i].Kind != OutcomeDelivered && batch[i].Kind != OutcomeFailed
-	}
-	r.vacate(len(batch), slow)
-	if again { // it falls due at a time that the claim loop does not know of
-		r.wake()
-	}
 	r.mu.Lock()
 	waiting := r.waiting && !r.closing
 	r.mu.Unlock()
@@ -93,32 +92,67 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 	return job{&leases[0], asked}, true
 }
 
-// record writes outcomes until ctx ends: together first and, if the store refuses them, each alone, in rounds over all
-// that are left, so that one which cannot be stored keeps no other from it. What cannot be written is left to the end of
-// its lease, and sent again.
+// record writes outcomes, until ctx ends. What cannot be written is left to the end of its lease, and sent again.
 func (e *engine) record(ctx context.Context, batch []settled) {
+	if left := e.tryRecord(ctx, batch); len(left) > 0 {
+		e.keepRecording(ctx, left)
+	}
+}
+
+// giveBack frees the slots of a batch, but for those of the outcomes that are left.
+func (r *run) giveBack(batch []settled, left ...settled) {
+	slow, again := 0, false
+	for i := range batch {
+		if batch[i].lease.Endpoint.Health.Slow {
+			slow++
+		}
+		again = again || batch[i].Kind != OutcomeDelivered && batch[i].Kind != OutcomeFailed
+	}
+	for i := range left {
+		if left[i].lease.Endpoint.Health.Slow {
+			slow--
+		}
+	}
+	r.vacate(len(batch)-len(left), slow)
+	if again { // it falls due at a time that the claim loop does not know of
+		r.wake()
+	}
+}
+
+// tryRecord writes outcomes together and, if the store refuses them, each alone, so that one which cannot be stored
+// keeps no other from it. It returns those that the store refused.
+func (e *engine) tryRecord(ctx context.Context, batch []settled) (left []settled) {
 	err := e.recordOnce(ctx, batch)
 	if err == nil {
-		return
+		return nil
 	}
 	e.log.LogAttrs(ctx, slog.LevelWarn, "webhook: recording outcomes failed, trying again", slog.Int("outcomes", len(batch)), slog.Any("error", err))
-	left := make([][]settled, len(batch))
-	for i := range batch {
-		left[i] = batch[i : i+1]
+	if len(batch) == 1 {
+		return slices.Clone(batch)
 	}
-	err = retryStore(ctx, func() (last error) {
-		refused := left[:0]
-		for _, one := range left {
-			if err := e.recordOnce(ctx, one); err != nil {
-				refused, last = append(refused, one), err
-			}
+	for i := range batch {
+		if e.recordOnce(ctx, batch[i:i+1]) != nil {
+			left = append(left, batch[i])
 		}
-		left = refused
+	}
+	return left
+}
+
+// keepRecording tries outcomes that the store refused in rounds, until none is left or ctx ends.
+func (e *engine) keepRecording(ctx context.Context, left []settled) {
+	err := retryStore(ctx, func() (last error) {
+		left = slices.DeleteFunc(left, func(s settled) bool {
+			err := e.recordOnce(ctx, []settled{s})
+			if err != nil {
+				last = err
+			}
+			return err == nil
+		})
 		return last
 	}, func(error) {})
-	for _, one := range left {
+	for i := range left {
 		e.log.LogAttrs(ctx, slog.LevelError, "webhook: an outcome could not be recorded; the delivery will be sent again",
-			slog.String("delivery", one[0].DeliveryID), slog.Int("attempt", one[0].Attempt.Number), slog.Any("error", err))
+			slog.String("delivery", left[i].DeliveryID), slog.Int("attempt", left[i].Attempt.Number), slog.Any("error", err))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -150,12 +151,12 @@ func TestSealedBytesDoNotPrint(t *testing.T) {
 // lockedSealer is a key service that can be away.
 type lockedSealer struct {
 	webhook.Sealer
-	err error
+	away atomic.Bool
 }
 
 func (s *lockedSealer) Open(ctx context.Context, of webhook.EndpointRef, sealed []byte) ([]byte, error) {
-	if s.err != nil {
-		return nil, s.err
+	if s.away.Load() {
+		return nil, errAway
 	}
 	return s.Sealer.Open(ctx, of, sealed)
 }

@@ -3,7 +3,6 @@ package webhook_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -135,15 +134,14 @@ func TestAProcessWithoutTheKeyLeavesTheEndpointToOthers(t *testing.T) {
 	for name, broken := range map[string]webhook.Sealer{
 		"no sealer":   nil,
 		"another key": sealer(t, sealingKey("other")),
-		"a key service that is away": &lockedSealer{
-			Sealer: sealer(t, sealingKey("other")), err: errors.New("away"),
-		},
+		"a key service that is away": &lockedSealer{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				keys := sealer(t, sealingKey("k"))
 				if away, ok := broken.(*lockedSealer); ok {
 					away.Sealer = keys
+					away.away.Store(true)
 				}
 				store := &counted{Store: webhook.NewMemoryStore(nil)}
 				receiver := webhooktest.NewReceiver(t)
@@ -192,11 +190,11 @@ func TestTheKeyMayComeBack(t *testing.T) {
 		r := newRig(t, webhooktest.NewReceiver(t), sealed(service))
 		e := r.endpoint("hook")
 		r.emit()
-		service.err = errors.New("away")
+		service.away.Store(true)
 		start := time.Now()
 		r.run()
 		time.Sleep(10 * time.Second)
-		service.err = nil
+		service.away.Store(false)
 		request := r.receiver.WaitFor(t.Context(), 1)[0]
 		require.Equal(t, time.Minute, request.Time.Sub(start).Truncate(2*time.Second))
 		require.Equal(t, "1", request.Header.Get(webhook.HeaderAttempt))

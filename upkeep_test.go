@@ -52,7 +52,7 @@ func TestRunRemovesWhatIsOverItsAge(t *testing.T) {
 
 func TestWhatIsKeptForEverIsKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := rigOn(t, roomy(), webhooktest.NewReceiver(t), func(c *webhook.Config) { c.KeepForever = true }).run()
+		r := rigOn(t, roomy(), webhooktest.NewReceiver(t), func(c *webhook.Config) { c.KeepForever, c.Poll = true, time.Hour }).run()
 		r.endpoint("hook")
 		r.emit()
 		time.Sleep(900 * time.Hour)
@@ -65,7 +65,7 @@ func TestWhatIsKeptForEverIsKept(t *testing.T) {
 
 func TestTheDefaultAgeIsThirtyDays(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := rigOn(t, roomy(), webhooktest.NewReceiver(t), nil).run()
+		r := rigOn(t, roomy(), webhooktest.NewReceiver(t), func(c *webhook.Config) { c.Poll = time.Hour }).run()
 		r.endpoint("hook")
 		r.emit()
 		time.Sleep(30*24*time.Hour - time.Second)
