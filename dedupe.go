@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"sync"
 	"time"
@@ -182,4 +183,15 @@ func (d *MemoryDeduper) makeRoom(now time.Time) bool {
 func (d *MemoryDeduper) dropOldest() {
 	delete(d.entries, d.done[0])
 	d.done = d.done[1:] // append moves what is left to a new array when it reaches the end of this one
+}
+
+// dedupeKey is what a receiver knows an event by. Where the id is not signed the body is part of the key: otherwise
+// whoever captured one event could send it with the id of another, and the other, when it comes, would be taken for a
+// duplicate.
+func (v *Verifier) dedupeKey(e Event) string {
+	if v.standard {
+		return e.ID
+	}
+	sum := sha256.Sum256(e.Body)
+	return e.ID + "." + hex.EncodeToString(sum[:])
 }

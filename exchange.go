@@ -70,6 +70,36 @@ func (x *exchange) trace() *httptrace.ClientTrace {
 	return trace
 }
 
+// begin readies the exchange for another request, unless a dial for the last one may be under way still: its hooks
+// would speak into the new one.
+func (x *exchange) begin(now time.Time) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.kept {
+		return false
+	}
+	x.started, x.kept, x.answered = now, false, false
+	x.phases = Phases{}
+	return true
+}
+
+// connected notes the connection that the request goes over.
+func (x *exchange) connected(info httptrace.GotConnInfo, now time.Time) {
+	x.gotConn = now
+	x.phases.Reused = info.Reused
+	if info.Reused { // a dial that this request started and did not wait for is another's
+		x.phases.DNS, x.phases.Connect, x.phases.TLS = 0, 0, 0
+	}
+	// One that was idle before the request began was taken without a dial.
+	x.kept = info.WasIdle && info.IdleTime >= now.Sub(x.started)
+	if info.Conn == nil {
+		return
+	}
+	if addr := info.Conn.RemoteAddr(); addr != x.addr { // the text is kept with it: it takes longer to make than to send
+		x.addr, x.remote = addr, addr.String()
+	}
+}
+
 func (x *exchange) note(f func(now time.Time)) {
 	now := time.Now()
 	x.mu.Lock()

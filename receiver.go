@@ -9,10 +9,6 @@ import (
 	"sync"
 )
 
-// twinRetryAfter is how long the sender of an event that is being handled should wait, in seconds: about as long as it
-// would have waited for an answer.
-const twinRetryAfter = "15"
-
 // ReceiverConfig configures [NewReceiver].
 type ReceiverConfig struct {
 	// Dedupe keeps an event from being handled twice. Defaults to NewMemoryDeduper(nil); [NoDedupe] switches it off.

@@ -132,8 +132,8 @@ func (c *counted) Record(ctx context.Context, outcomes []webhook.Outcome) ([]boo
 
 func TestAProcessWithoutTheKeyLeavesTheEndpointToOthers(t *testing.T) {
 	for name, broken := range map[string]webhook.Sealer{
-		"no sealer":   nil,
-		"another key": sealer(t, sealingKey("other")),
+		"no sealer":                  nil,
+		"another key":                sealer(t, sealingKey("other")),
 		"a key service that is away": &lockedSealer{},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,7 +32,7 @@ var targets = []Target{
 	{
 		Name:  "receiver",
 		Dir:   ".",
-		Files: []string{"verify_request.go", "receiver.go", "dedupe.go"},
+		Files: []string{"verify_request.go", "answer.go", "receiver.go", "dedupe.go"},
 		Funcs: regexp.MustCompile(``),
 		Kinds: checks,
 		Quick: receiving,
