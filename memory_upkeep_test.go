@@ -18,8 +18,11 @@ func TestMemoryStorePrunesSoMuchAtOnce(t *testing.T) {
 		m.emit(1000)
 		m.finish(webhook.OutcomeDelivered, m.claim(1000)...)
 		time.Sleep(time.Hour)
+		result, err := m.Prune(m.Context(), webhook.PruneRequest{Deliveries: time.Hour, Bodies: time.Hour, Max: 1000})
+		require.NoError(m, err)
+		require.Zero(m, result, "nothing is older than that")
 		req := webhook.PruneRequest{Deliveries: time.Minute, Bodies: time.Minute, Max: 0}
-		result, err := m.Prune(m.Context(), req)
+		result, err = m.Prune(m.Context(), req)
 		require.NoError(m, err)
 		require.Equal(m, webhook.PruneResult{More: true}, result, "no room for anything")
 
@@ -81,6 +84,30 @@ func TestMemoryStoreErasesSoMuchAtOnce(t *testing.T) {
 	})
 }
 
+func TestMemoryStoreErasesAllEndpointsFirst(t *testing.T) {
+	inMemory(t, nil, func(m *memory) {
+		for i := range 3 {
+			m.add(fmt.Sprint(i), webhook.Health{})
+		}
+		m.emit(1)
+		leases := m.claim(2)
+		more, err := m.EraseTenant(m.Context(), "t", 1)
+		require.NoError(m, err)
+		require.True(m, more)
+		for i := range 3 {
+			_, err := m.Endpoint(m.Context(), "t", fmt.Sprint(i))
+			require.ErrorIs(m, err, webhook.ErrNotFound)
+		}
+		list, err := m.Endpoints(m.Context(), "t")
+		require.NoError(m, err)
+		require.Empty(m, list)
+		m.finish(webhook.OutcomeRetry, leases[0]) // whose delivery is there still
+		d, err := m.Delivery(m.Context(), "t", leases[0].Delivery.ID)
+		require.NoError(m, err)
+		require.Equal(m, webhook.FailEndpointDeleted, d.Reason)
+	})
+}
+
 func TestMemoryStoreErasesOneTenantAtNoOthersCost(t *testing.T) {
 	inMemory(t, &webhook.MemoryConfig{MaxFinished: 3}, func(m *memory) {
 		mine := webhook.Endpoint{ID: "mine", Tenant: "u", URL: "https://example.com", Events: []string{"*"}, Health: webhook.Health{State: webhook.EndpointActive}}
@@ -115,7 +142,7 @@ func TestMemoryStoreForgetsGapsThatNobodyAddsTo(t *testing.T) {
 		time.Sleep(time.Hour)
 		m.claim(1)
 		require.Equal(m, 1, m.Sizes()["gaps"])
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		m.claim(1)
 		require.Zero(m, m.Sizes()["gaps"])
 		gaps, err := m.Gaps(m.Context(), "t", e.ID)

@@ -10,7 +10,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// upkeepScript erases what waits, what is being sent and what was sent, and prunes: bodies first, then all that has finished.
+// upkeepScript erases what waits, what is being sent and what was sent, and prunes: bodies first, then all that has
+// finished.
 func (w *world) upkeepScript(t failer) {
 	n := w.start()
 	key := w.add(n, "", []string{"*"}, secretText(1), true)
