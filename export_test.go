@@ -1,8 +1,11 @@
 package webhook
 
 import (
+	"context"
 	"net/http"
 	"time"
+
+	"github.com/meshia/webhook/internal/netguard"
 )
 
 // What tests of this package may reach inside: the pure middle, which has no door of its own.
@@ -20,3 +23,35 @@ func RetryAfter(h http.Header, now time.Time) time.Duration { return retryAfter(
 func CutRune(b []byte) []byte { return cutRune(b) }
 
 func ClipHeader(h http.Header, limit int) http.Header { return clipHeader(h, limit) }
+
+func Clip(s string, limit int) string { return clip(s, limit) }
+
+// Causes of the end of an attempt's context.
+var ErrStopped, ErrTimedOut = errStopped, errTimedOut
+
+// Classify puts the error of a round trip into its class, with the error of its TLS handshake and whether a byte of a
+// response came.
+func Classify(ctx context.Context, err, tlsErr error, answered bool) (AttemptResult, ErrorClass, string) {
+	x := &exchange{tlsErr: tlsErr, answered: answered}
+	return x.classify(ctx, err)
+}
+
+// Choose says which of the live secrets, by their ids, signs X-Meshia-Signature.
+func Choose(live []string, accepted, last string) int {
+	keys := make([]signingKey, len(live))
+	for i, id := range live {
+		keys[i].id = id
+	}
+	return choose(keys, &Lease{Endpoint: &Endpoint{Health: Health{AcceptedSecret: accepted}}, LastSecret: last})
+}
+
+type Keyring = keyring
+
+const KeyringSize = keyringSize
+
+// Hold makes what is needed to send to e, and returns how many endpoints that is kept of.
+func (k *keyring) Hold(guard *netguard.Guard, e *Endpoint) (int, error) {
+	k.forge = (&engine{guard: guard}).newKeys
+	_, err := k.target(context.Background(), e, e.CreatedAt)
+	return len(k.entries), err
+}

@@ -111,6 +111,19 @@ func TestPoliciesThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 }
 
+func TestPoliciesAtTheirBoundsAreAccepted(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]webhook.RetryPolicy{
+		"the most retries":         webhook.Backoff{Retries: 100},
+		"waits that are all equal": webhook.Backoff{Initial: time.Hour, Max: time.Hour, Multiplier: 1},
+		"the most jitter":          webhook.Backoff{Jitter: math.Nextafter(1, 0)},
+		"no wait at all":           webhook.Schedule{0},
+	} {
+		_, err := webhook.NewDispatcher(webhook.NewMemoryStore(nil), &webhook.Config{Retry: policy})
+		require.NoError(t, err, name)
+	}
+}
+
 func TestRetryAfterInBothForms(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 4, 11, 14, 32, 0, 0, time.UTC)

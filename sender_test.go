@@ -10,11 +10,9 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -60,6 +58,8 @@ func TestWhatAReceiverCanDo(t *testing.T) {
 		"308":                             {redirect(308), failed, webhook.ErrorRedirect, 308, 0},
 		"302 without a Location":          {webhooktest.Answer{Status: 302}, failed, webhook.ErrorRedirect, 302, 0},
 		"a Location that is none":         {webhooktest.Answer{Status: 302, Header: http.Header{"Location": {"http://[::1"}}}, failed, webhook.ErrorRedirect, 302, 0},
+		"399":                             {webhooktest.Answer{Status: 399}, failed, webhook.ErrorRedirect, 399, 0},
+		"another protocol from here on":   {webhooktest.Answer{Raw: "HTTP/1.1 101 Switching Protocols\r\n\r\n"}, failed, webhook.ErrorStatus, 101, 0},
 		"400":                             {webhooktest.Answer{Status: 400}, failed, webhook.ErrorStatus, 400, 0},
 		"401":                             {webhooktest.Answer{Status: 401}, failed, webhook.ErrorStatus, 401, 0},
 		"404":                             {webhooktest.Answer{Status: 404}, failed, webhook.ErrorStatus, 404, 0},
@@ -146,46 +146,6 @@ func TestHowMuchOfAResponseIsKept(t *testing.T) {
 			require.True(t, a.Truncated)
 		})
 	})
-}
-
-func TestCutRuneLeavesWholeRunes(t *testing.T) {
-	t.Parallel()
-	text := "aé€😀 end"
-	for n := range len(text) + 1 {
-		cut := webhook.CutRune([]byte(text[:n]))
-		require.True(t, utf8.Valid(cut))
-		require.True(t, strings.HasPrefix(text, string(cut)))
-		require.Less(t, n-len(cut), utf8.UTFMax)
-	}
-	require.Equal(t, "\xff\xff", string(webhook.CutRune([]byte("\xff\xff"))))
-	require.Equal(t, "a\x80\x80\x80", string(webhook.CutRune([]byte("a\x80\x80\x80"))))
-}
-
-func TestWhatIsLoggedIsText(t *testing.T) {
-	t.Parallel()
-	h := http.Header{"A": {"caf\xe9", "a\x00b", "ok"}, "B": {"fine"}}
-	require.Equal(t, http.Header{"A": {"caf\uFFFD", "a\uFFFDb", "ok"}, "B": {"fine"}}, webhook.ClipHeader(h, 16<<10))
-	require.Equal(t, "caf\xe9", h["A"][0], "the response's own is left alone")
-}
-
-func TestClipHeaderKeepsWhatFits(t *testing.T) {
-	t.Parallel()
-	h := http.Header{"A": {"1234"}, "B": {"1234", "1234"}}
-	require.Equal(t, h, webhook.ClipHeader(h, 3*(64+5)))
-	many := http.Header{}
-	for i := range 5000 {
-		many[strconv.Itoa(i)] = []string{""}
-	}
-	require.Less(t, len(webhook.ClipHeader(many, 16<<10)), 256, "empty fields cost memory too")
-	kept := webhook.ClipHeader(h, 3*(64+5)-1)
-	size := 0
-	for name, values := range kept {
-		for _, v := range values {
-			size += len(name) + len(v)
-		}
-	}
-	require.LessOrEqual(t, size, 10)
-	require.NotEmpty(t, kept)
 }
 
 // The tests below use real sockets: what they are about cannot happen in memory.
@@ -282,6 +242,23 @@ func TestTLSFailuresAreNamed(t *testing.T) {
 	a := attemptAt(t, "https://"+plain.Listener.Addr().String(), loopback(&webhook.Config{}))
 	require.Equal(t, webhook.ErrorTLS, a.Error)
 	require.Empty(t, receiver.Requests(), "never in plain text")
+
+	mail, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { mail.Close() })
+	go func() {
+		for {
+			c, err := mail.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "220 mail.example.com ESMTP\r\n") // the attempt is what is looked at
+			t.Cleanup(func() { c.Close() })
+		}
+	}()
+	a = attemptAt(t, "https://"+mail.Addr().String(), loopback(&webhook.Config{}))
+	require.Equal(t, webhook.ErrorTLS, a.Error)
+	require.Equal(t, "the port does not speak TLS", a.Detail)
 
 	old := httptest.NewUnstartedServer(receiver)
 	old.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}

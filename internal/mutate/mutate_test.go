@@ -203,6 +203,14 @@ func TestTestsMustPassBeforeAnythingIsMutated(t *testing.T) {
 	require.ErrorContains(t, err, `there are no tests "Renamed" to notice anything`)
 }
 
+func TestTestsThatAreQuickGetLessTime(t *testing.T) {
+	t.Parallel()
+	r := Runner{Timeout: time.Minute}
+	require.Equal(t, 20*time.Second, r.limit(time.Second/10))
+	require.Equal(t, 40*time.Second, r.limit(2*time.Second))
+	require.Equal(t, time.Minute, r.limit(4*time.Second))
+}
+
 func TestATargetWhoseCodeIsGoneIsAnError(t *testing.T) {
 	t.Parallel()
 	target := sample

@@ -27,7 +27,7 @@ const (
 // shared.
 type Runner struct {
 	Root     string
-	Timeout  time.Duration // of the tests of one mutant; running into it kills the mutant
+	Timeout  time.Duration // of the tests of one mutant, and less where they are quick; running into it kills the mutant
 	Parallel int
 }
 
@@ -42,14 +42,19 @@ func (r Runner) All(ctx context.Context, t Target, mutated Mutated, tell func(Mu
 	if err != nil {
 		return err
 	}
-	for _, tests := range t.rounds() {
-		out, err := r.test(ctx, t, binary, tests, 0)
+	rounds := t.rounds()
+	for i := range rounds {
+		tests := rounds[i].tests
+		rounds[i].timeout = r.Timeout
+		start := time.Now()
+		out, err := r.test(ctx, t, binary, rounds[i], 0)
 		if err != nil {
 			return fmt.Errorf("target %s: the tests must pass before anything is mutated: %w\n%s", t.Name, err, out)
 		}
 		if bytes.Contains(out, []byte("no tests to run")) {
 			return fmt.Errorf("target %s: there are no tests %q to notice anything", t.Name, tests)
 		}
+		rounds[i].timeout = r.limit(time.Since(start))
 	}
 
 	list := mutated.Mutants
@@ -63,7 +68,7 @@ func (r Runner) All(ctx context.Context, t Target, mutated Mutated, tell func(Mu
 	for range r.Parallel {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(list); i = int(next.Add(1)) - 1 {
-				verdicts[i] <- r.try(ctx, t, binary, list[i])
+				verdicts[i] <- r.try(ctx, t, binary, rounds, list[i])
 			}
 		})
 	}
@@ -107,30 +112,42 @@ func (r Runner) build(ctx context.Context, t Target, files map[string][]byte, di
 	return binary, nil
 }
 
-func (r Runner) try(ctx context.Context, t Target, binary string, m Mutant) Verdict {
-	for _, tests := range t.rounds() {
-		if _, err := r.test(ctx, t, binary, tests, m.id); err != nil {
+func (r Runner) try(ctx context.Context, t Target, binary string, rounds []round, m Mutant) Verdict {
+	for _, of := range rounds {
+		if _, err := r.test(ctx, t, binary, of, m.id); err != nil {
 			return Killed
 		}
 	}
 	return Survived
 }
 
+// A round is tests that are run together, and how long they may take.
+type round struct {
+	tests   string // for go test -run
+	timeout time.Duration
+}
+
 // rounds are the tests to run until a mutant is noticed.
-func (t Target) rounds() []string {
+func (t Target) rounds() []round {
 	if t.Quick == "" {
-		return []string{"."}
+		return []round{{tests: "."}}
 	}
-	return []string{t.Quick, "."}
+	return []round{{tests: t.Quick}, {tests: "."}}
+}
+
+// limit is how long tests may take in a mutant that took so long without one: many mutants loop for ever, and a machine
+// that is busy must not count as one.
+func (r Runner) limit(took time.Duration) time.Duration {
+	return min(r.Timeout, max(20*time.Second, 20*took))
 }
 
 // test runs those of the tests whose name matches, in the mutant with this number; 0 is the code as it is. The error
 // says that they failed.
-func (r Runner) test(ctx context.Context, t Target, binary, tests string, id int) ([]byte, error) {
+func (r Runner) test(ctx context.Context, t Target, binary string, of round, id int) ([]byte, error) {
 	const grace = 30 * time.Second // for a program that does not even get to its own timeout
-	ctx, cancel := context.WithTimeout(ctx, r.Timeout+grace)
+	ctx, cancel := context.WithTimeout(ctx, of.timeout+grace)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "-test.short", "-test.failfast", "-test.timeout="+r.Timeout.String(), "-test.run="+tests)
+	cmd := exec.CommandContext(ctx, binary, "-test.short", "-test.failfast", "-test.timeout="+of.timeout.String(), "-test.run="+of.tests)
 	cmd.Dir = r.dir(t)
 	cmd.Env = append(os.Environ(), switchVariable+"="+strconv.Itoa(id))
 	cmd.WaitDelay = 10 * time.Second

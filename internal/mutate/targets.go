@@ -5,6 +5,14 @@ import "regexp"
 // receiving matches the names of most tests of signatures and receivers.
 const receiving = "Verif|Sign|Secret|Unsigned|Receiver|Request|MaxAge|Tolerance|Timestamp|Dedup|Handle|Middleware|Refus|Header|Scheme|Mismatch|Vector|Body|Duplicate|Byte|AsSent"
 
+// Names of most tests of the other files.
+const (
+	settling    = "WhatBecomes|AttemptTells|Polic|Retr|Schedule|Wait|Interrupted|Settle|Backoff"
+	sending     = "Receiver|Response|Rune|Header|TLS|Connection|Sent|Named|Wire|Rotation|Secret|Overlap|UsedAgain|Attempt|Stricter|Line|Exchange|Phase|Cancels"
+	running     = "Run|Slot|ALease|Window|IsAway|Stale|Owner|Drain|Interrupted|Panics|Hear|Hanging|Outcome|Record|Told|Transaction|Wakes|Away|Dispatcher|Shows?$"
+	dispatching = "Endpoint|Adding|Refuse|Rotat|Secret|Tenant|Ping|ATest|Redeliver|URL|Emit|Changed|Switched|Field|Stricter|SoMany|Cancels"
+)
+
 // targets are the guards that the library's promises rest on.
 var targets = []Target{
 	{
@@ -36,6 +44,42 @@ var targets = []Target{
 		Funcs: regexp.MustCompile(``),
 		Kinds: checks,
 		Quick: receiving,
+	},
+	{
+		// What becomes of a delivery and of its endpoint, and when the next attempt is due.
+		Name:  "settling",
+		Dir:   ".",
+		Files: []string{"settle.go", "retry.go"},
+		Funcs: regexp.MustCompile(``),
+		Kinds: checks,
+		Quick: settling,
+	},
+	{
+		// One attempt: what signs it, what comes back, what is kept of that.
+		Name:  "sending",
+		Dir:   ".",
+		Files: []string{"sender.go", "exchange.go", "line.go", "keyring.go"},
+		Funcs: regexp.MustCompile(``),
+		Kinds: checks,
+		Quick: sending,
+	},
+	{
+		// Slots, leases on their way, the drain, and that every outcome is recorded.
+		Name:  "running",
+		Dir:   ".",
+		Files: []string{"run.go", "record.go"},
+		Funcs: regexp.MustCompile(``),
+		Kinds: checks,
+		Quick: running,
+	},
+	{
+		// What the calls of the emitting side refuse.
+		Name:  "dispatching",
+		Dir:   ".",
+		Files: []string{"dispatcher.go", "direct.go", "endpoints.go", "rotation.go"},
+		Funcs: regexp.MustCompile(``),
+		Kinds: checks,
+		Quick: dispatching,
 	},
 	{
 		// Who owns a delivery, until when, and what may be handed out.
