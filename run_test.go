@@ -164,37 +164,6 @@ func (s *slowRecord) Record(_ context.Context, outcomes []webhook.Outcome) ([]bo
 	return s.Store.Record(context.Background(), outcomes)
 }
 
-// slowClaim is a store whose answers to Claim are long on their way.
-type slowClaim struct {
-	webhook.Store
-	delay atomic.Int64 // of the next one that gives something
-}
-
-func (s *slowClaim) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
-	got, err := s.Store.Claim(ctx, req)
-	if len(got.Leases) > 0 {
-		time.Sleep(time.Duration(s.delay.Swap(0)))
-	}
-	return got, err
-}
-
-func TestALeaseThatWasLongOnItsWayIsGivenBackUnsent(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		store := &slowClaim{Store: webhook.NewMemoryStore(nil)}
-		store.delay.Store(int64(20 * time.Second))
-		r := rigOn(t, store, webhooktest.NewReceiver(t), nil)
-		r.endpoint("hook")
-		r.emit() // before Run: it has to be claimed
-		r.run()
-		time.Sleep(time.Minute)
-		d := r.only()
-		require.Equal(t, webhook.DeliverySucceeded, d.State)
-		require.Len(t, r.receiver.Requests(), 1)
-		require.Equal(t, "1", r.receiver.Requests()[0].Header.Get(webhook.HeaderAttempt), "the number was given back")
-		require.Equal(t, []webhook.AttemptResult{webhook.AttemptDelivered}, results(d))
-	})
-}
-
 // gauge counts the requests that are in flight, in all and by path.
 type gauge struct {
 	http.RoundTripper
