@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"net/http"
@@ -147,16 +148,17 @@ func TestAnEventThatWasChangedIsCheckedAgain(t *testing.T) {
 		change func(*webhook.Event)
 		want   error
 	}{
-		"an id of another form":     {func(e *webhook.Event) { e.ID = "evt.1" }, webhook.ErrInvalidID},
-		"no id":                     {func(e *webhook.Event) { e.ID = "" }, webhook.ErrInvalidID},
-		"another good id":           {func(e *webhook.Event) { e.ID = "mine" }, nil},
-		"no body":                   {func(e *webhook.Event) { e.Body = nil }, webhook.ErrInvalidEvent},
-		"a body that breaks off":    {func(e *webhook.Event) { e.Body = e.Body[:20] }, webhook.ErrInvalidEvent},
-		"only data's name is left":  {func(e *webhook.Event) { e.Body = e.Body[:len(e.Body)-len(e.Data())-1] }, webhook.ErrInvalidEvent},
-		"a shorter event":           {func(e *webhook.Event) { e.Body = short }, nil},
-		"a shorter event's time":    {func(e *webhook.Event) { e.Body, e.Time = short, e.Time.Add(time.Second) }, webhook.ErrInvalidEvent},
-		"a shorter event's type":    {func(e *webhook.Event) { e.Body, e.Type = short, "plan.completed" }, webhook.ErrInvalidEvent},
-		"a shorter event's session": {func(e *webhook.Event) { e.Body, e.SessionID = short, "s" }, webhook.ErrInvalidEvent},
+		"an id of another form":            {func(e *webhook.Event) { e.ID = "evt.1" }, webhook.ErrInvalidID},
+		"no id":                            {func(e *webhook.Event) { e.ID = "" }, webhook.ErrInvalidID},
+		"another good id":                  {func(e *webhook.Event) { e.ID = "mine" }, nil},
+		"no body":                          {func(e *webhook.Event) { e.Body = nil }, webhook.ErrInvalidEvent},
+		"a body that breaks off":           {func(e *webhook.Event) { e.Body = e.Body[:20] }, webhook.ErrInvalidEvent},
+		"only data's name is left":         {func(e *webhook.Event) { e.Body = e.Body[:len(e.Body)-len(e.Data())-1] }, webhook.ErrInvalidEvent},
+		"a shorter event":                  {func(e *webhook.Event) { e.Body = short }, nil},
+		"a shorter event without its data": {func(e *webhook.Event) { e.Body = bytes.Replace(short, []byte(`,"data":1`), nil, 1) }, webhook.ErrInvalidEvent},
+		"a shorter event's time":           {func(e *webhook.Event) { e.Body, e.Time = short, e.Time.Add(time.Second) }, webhook.ErrInvalidEvent},
+		"a shorter event's type":           {func(e *webhook.Event) { e.Body, e.Type = short, "plan.completed" }, webhook.ErrInvalidEvent},
+		"a shorter event's session":        {func(e *webhook.Event) { e.Body, e.SessionID = short, "s" }, webhook.ErrInvalidEvent},
 	} {
 		e := webhook.ExperimentFailed.New("", webhook.ExperimentFailedData{}, webhook.WithTime(time.Date(2026, 4, 11, 14, 32, 0, 0, time.UTC)))
 		c.change(&e)

@@ -48,6 +48,78 @@ var equivalents = []Equivalent{
 		"an entry that is not known has the zero time, which is past",
 	},
 	{
+		"settle.go", "retryAfter", `if false && (value == "") {`,
+		"an empty text is neither a number nor a date, so that it asks for nothing either",
+	},
+	{
+		"retry.go", "Backoff.check", "if b.Initial <= 0 || b.Max < b.Initial {",
+		"zero has become the default",
+	},
+	{
+		"sender.go", "choose", "if k.id == l.LastSecret && (true || (len(live) > 1)) {",
+		"of one secret the next is that one again",
+	},
+	{
+		"sender.go", "choose", "if k.id == l.LastSecret && len(live) >= 1 {",
+		"of one secret the next is that one again",
+	},
+	{
+		"sender.go", "Attempt.read", "if false && (resp.ContentLength == 0) {",
+		"what is read of an empty body is empty too; this saves the buffer",
+	},
+	{
+		"sender.go", "cutRune", "for i := 1; (true || (i < utf8.UTFMax)) && i <= len(b); i++ {",
+		"what begins four bytes before the end is a whole rune, or none: it is not cut",
+	},
+	{
+		"sender.go", "cutRune", "for i := 1; i <= utf8.UTFMax && i <= len(b); i++ {",
+		"what begins four bytes before the end is a whole rune, or none: it is not cut",
+	},
+	{
+		"sender.go", "clipHeader", "if false && (size <= limit) {",
+		"a header that fits is then copied field by field, and says the same",
+	},
+	{
+		"sender.go", "clipHeader", "if size < limit {",
+		"a header that just fits is then copied field by field, and says the same",
+	},
+	{
+		"line.go", "bounded.open", "if b.ctx != nil && (true || (b.ctx.Err() == nil)) {",
+		"where its own time was up close has dropped it; it has ended otherwise only with its parent, and so has one made anew",
+	},
+	{
+		"run.go", "Dispatcher.Run", "if c, ok := r.sender.transport.(interface{ CloseIdleConnections() }); (true || (ok)) && r.cfg.UnguardedTransport == nil { // each has goroutines; a transport of the user's is the user's",
+		"the guarded transport has the method, and any other is the user's",
+	},
+	{
+		"run.go", "run.occupy", "return true || (!ending)",
+		"without leases the caller has none to start, and what else it does with the answer Run, which is ending, does not look at",
+	},
+	{
+		"run.go", "run.attempt", "if (false && (closing)) || time.Since(j.asked) > leaseMargin/2 { // a lease that was long on its way could end while the request is under way",
+		"a lease that comes to its worker just before Run begins to end is sent and waited for as well",
+	},
+	{
+		"run.go", "run.claim", "r.waiting = got.Blocked || (false && (len(got.Leases) == n))",
+		"a store answers Blocked where Max kept something back",
+	},
+	{
+		"record.go", "run.finish", "waiting := r.waiting && (true || (!r.closing))",
+		"the context that is asked next has ended before Run begins to close",
+	},
+	{
+		"dispatcher.go", "Dispatcher.checkEvent", "if false && (e.dataAt > 0 && e.dataAt < len(e.Body) && isID(e.ID)) {",
+		"what New made passes the whole check as well; this saves it",
+	},
+	{
+		"direct.go", "Dispatcher.Ping", "if (false && (err != nil)) || tried.Attempt.Result != AttemptFailed || tried.Attempt.Status == 0 || len(live(tried.lease.Endpoint.Secrets, time.Now())) < 2 {",
+		"with an error there is no attempt, whose result is asked next",
+	},
+	{
+		"endpoints.go", "Dispatcher.UpdateEndpoint", "byUser := (true || (h.State == EndpointDisabled)) && h.Reason == ReasonByUser",
+		"no other state has this reason",
+	},
+	{
 		"internal/netguard/netguard.go", "New", `if false && (runtime.GOOS == "plan9") {`,
 		"the tests do not run there",
 	},
