@@ -1,0 +1,300 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/meshia/webhook"
+	"github.com/meshia/webhook/internal/failpoint"
+	"github.com/meshia/webhook/internal/id"
+)
+
+// Enqueue implements [webhook.Outbox]. Calls that come while another one commits share a transaction.
+func (s *Store) Enqueue(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+	result, err := s.enqueue(ctx, req)
+	return result, wrap("enqueue", err)
+}
+
+func (s *Store) enqueue(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+	batch, err := newBatch(req)
+	if err != nil {
+		return webhook.EnqueueResult{}, err
+	}
+	failpoint.Pass(failpoint.K0)
+	var result webhook.EnqueueResult
+	err = s.write(ctx, &write{weight: len(batch.events), commit: failpoint.K3, do: func(t *txn) (err error) {
+		result, err = t.enqueue(batch)
+		return err
+	}})
+	if err != nil {
+		return webhook.EnqueueResult{}, err
+	}
+	failpoint.Pass(failpoint.K4)
+	return result, nil
+}
+
+// batch is a request, made ready before it holds anybody up.
+type batch struct {
+	webhook.EnqueueRequest
+	events []incoming // each id once
+}
+
+// incoming is an event on its way into the database.
+type incoming struct {
+	*webhook.Event
+	digest   [32]byte
+	metadata any
+	key      int64 // of its row, once there is one
+	known    bool  // it was there before
+}
+
+func newBatch(req webhook.EnqueueRequest) (*batch, error) {
+	b := &batch{EnqueueRequest: req, events: make([]incoming, 0, len(req.Events))}
+	first := map[string]int{}
+	for i := range req.Events {
+		e := incoming{Event: &req.Events[i], digest: req.Events[i].Digest()}
+		if e.Metadata != nil {
+			e.metadata = marshal(e.Metadata)
+		}
+		if len(req.Events) > 1 {
+			if j, twice := first[e.ID]; twice {
+				if b.events[j].digest != e.digest {
+					return nil, conflict(e.ID)
+				}
+				continue
+			}
+			first[e.ID] = len(b.events)
+		}
+		b.events = append(b.events, e)
+	}
+	return b, nil
+}
+
+func conflict(id string) error { return refuse("%w: %q", webhook.ErrConflict, id) }
+
+var (
+	eventRow    = statement(`SELECT key, digest, contents FROM webhook_events WHERE tenant = ? AND id = ?`)
+	insertEvent = statement(`INSERT INTO webhook_events (tenant, id, type, session, time, digest, stored_at, idle, contents, metadata, body)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`)
+	busyEvent      = statement(`UPDATE webhook_events SET idle = 0 WHERE key = ? AND idle = 1`)
+	insertDelivery = statement(`INSERT INTO webhook_deliveries (id, tenant, event, event_type, endpoint, kind, state, reason, again, created_at, due_at,
+		attempt_count, interrupted, redelivery_of, last_secret, token, owner, leased_at, lease_until)
+		VALUES (?, ?, ?, ?, ?, ?, ?, '', 0, ?, ?, ?, 0, ?, '', ?, ?, ?, ?)`)
+	subscribers = statement(`SELECT endpoint FROM webhook_subscriptions WHERE tenant = ?1 AND type = ?2
+		UNION ALL SELECT endpoint FROM webhook_subscriptions WHERE tenant = ?1 AND type = '*'`)
+)
+
+// enqueue stores a request. If it refuses it has changed nothing; what else fails must be rolled back.
+func (t *txn) enqueue(b *batch) (result webhook.EnqueueResult, err error) {
+	var direct *lane
+	if b.Direct != nil {
+		if direct, err = t.lane(b.Tenant, b.Direct.EndpointID); err != nil {
+			return result, err
+		}
+	}
+	// A single event shows by its insert whether it is known; of several, none may be stored before all were looked at.
+	if direct != nil || len(b.events) > 1 {
+		for i := range b.events {
+			if err := t.recognize(b, &b.events[i]); err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return result, err
+			}
+		}
+	}
+	targets := make([][]*lane, len(b.events))
+	for i := range b.events {
+		e := &b.events[i]
+		if !e.known && direct == nil {
+			if targets[i], err = t.subscribers(b.Tenant, e.Type); err != nil {
+				return result, err
+			}
+		}
+		if err := t.insert(b, e, direct != nil || queues(targets[i])); err != nil {
+			return result, err
+		}
+		if e.known {
+			targets[i] = nil
+		}
+	}
+	failpoint.Pass(failpoint.K1)
+
+	for i := range b.events {
+		if direct != nil {
+			err = t.direct(b, &b.events[i], direct, &result)
+		} else {
+			err = t.match(b, &b.events[i], targets[i], &result)
+		}
+		if err != nil {
+			return result, err
+		}
+	}
+	failpoint.Pass(failpoint.K2)
+	return result, nil
+}
+
+func queues(lanes []*lane) bool {
+	return slices.ContainsFunc(lanes, func(l *lane) bool { return l.health.State.Queues() })
+}
+
+// recognize looks for the event among the stored ones; one that is not there is sql.ErrNoRows.
+func (t *txn) recognize(b *batch, e *incoming) error {
+	e.known = false // it may be the second time that this is tried
+	var digest []byte
+	var contents bool
+	if err := t.row(eventRow, []any{b.Tenant, e.ID}, &e.key, &digest, &contents); err != nil {
+		return err
+	}
+	e.known = true
+	switch {
+	case string(digest) != string(e.digest[:]):
+		return conflict(e.ID)
+	case b.Direct != nil && !contents:
+		return refuse("%w: %q", webhook.ErrBodyPruned, e.ID)
+	}
+	return nil
+}
+
+// insert stores the event unless it is there.
+func (t *txn) insert(b *batch, e *incoming, needed bool) error {
+	if e.known {
+		return t.run(busyEvent, e.key)
+	}
+	body := e.Body
+	if body == nil {
+		body = []byte{}
+	}
+	res, err := t.exec(insertEvent, b.Tenant, e.ID, e.Type, e.SessionID, e.Time.Unix(), e.digest[:], t.at, !needed, e.metadata, body)
+	if err != nil {
+		return err
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return t.recognize(b, e)
+	}
+	e.key, err = res.LastInsertId()
+	return err
+}
+
+type subscription struct{ tenant, eventType string }
+
+// subscribers returns the lanes of the endpoints that want events of this type.
+func (t *txn) subscribers(tenant, eventType string) ([]*lane, error) {
+	want := subscription{tenant, eventType}
+	keys, known := t.wants[want]
+	if !known {
+		rows, err := t.query(subscribers, tenant, eventType)
+		if err := each(rows, err, func() error {
+			var k int64
+			keys = append(keys, k)
+			return rows.Scan(&keys[len(keys)-1])
+		}); err != nil {
+			return nil, err
+		}
+		t.wants[want] = keys
+	}
+	if err := t.load(keys); err != nil {
+		return nil, err
+	}
+	lanes := make([]*lane, len(keys))
+	for i, k := range keys {
+		lanes[i] = t.lanes[k]
+	}
+	return lanes, nil
+}
+
+// match makes the deliveries of a new event, or counts it as missed.
+func (t *txn) match(b *batch, e *incoming, lanes []*lane, result *webhook.EnqueueResult) error {
+	for _, l := range lanes {
+		if !l.health.State.Queues() {
+			l.missed++
+			t.touch(l)
+			continue
+		}
+		d := t.delivery(b, e, l, webhook.KindEvent)
+		hand := b.HandOver
+		if hand == nil || len(result.Leases) >= hand.Max {
+			hand = nil
+		} else if free, err := t.free(l); err != nil {
+			return err
+		} else if !free {
+			hand = nil
+		}
+		if hand == nil {
+			result.Queued = true
+			d.State, d.NextAttemptAt = webhook.DeliveryPending, t.now
+			t.wait(l, false, t.at)
+			if err := t.deliver(e, l, &d, "", 0); err != nil {
+				return err
+			}
+			continue
+		}
+		lease, err := t.lease(b, e, l, d, hand.Owner, hand.Term)
+		if err != nil {
+			return err
+		}
+		result.Leases = append(result.Leases, lease)
+	}
+	return nil
+}
+
+// free reports whether a new delivery may be handed over without passing anything that waits.
+func (t *txn) free(l *lane) (bool, error) {
+	if l.health.State != webhook.EndpointActive || l.health.Slow || l.room() <= 0 {
+		return false, nil
+	}
+	if err := t.dues(l); err != nil {
+		return false, err
+	}
+	due := l.due()
+	return due == 0 || due > t.at, nil
+}
+
+func (t *txn) direct(b *batch, e *incoming, l *lane, result *webhook.EnqueueResult) error {
+	d := t.delivery(b, e, l, b.Direct.Kind)
+	d.RedeliveryOf = b.Direct.RedeliveryOf
+	lease, err := t.lease(b, e, l, d, b.Direct.Owner, b.Direct.Term)
+	if err != nil {
+		return err
+	}
+	if e.known { // the first one's time and body stand
+		if lease.Event, err = t.event(b.Tenant, e.ID); err != nil {
+			return err
+		}
+	}
+	result.Leases = append(result.Leases, lease)
+	return nil
+}
+
+// delivery makes a delivery. Those of one transaction differ in CreatedAt, which rises with their ids.
+func (t *txn) delivery(b *batch, e *incoming, l *lane, kind webhook.DeliveryKind) webhook.Delivery {
+	t.created++ // much less time than storing it takes: it is not ahead of the clock
+	return webhook.Delivery{
+		ID: id.New("dlv_"), Tenant: b.Tenant, EventID: e.ID, EventType: e.Type, EndpointID: l.id, Kind: kind, CreatedAt: time.UnixMicro(t.created).UTC(),
+	}
+}
+
+// lease stores a delivery that is leased from the beginning.
+func (t *txn) lease(b *batch, e *incoming, l *lane, d webhook.Delivery, owner string, term time.Duration) (webhook.Lease, error) {
+	d.State, d.AttemptCount = webhook.DeliveryLeased, 1
+	l.leases++
+	t.touch(l)
+	if err := t.deliver(e, l, &d, owner, term); err != nil {
+		return webhook.Lease{}, err
+	}
+	ep, err := t.endpoint(l)
+	return webhook.Lease{Delivery: d, Event: *e.Event, Endpoint: ep, Token: t.token, StartedAt: t.now, Term: term}, err
+}
+
+func (t *txn) deliver(e *incoming, l *lane, d *webhook.Delivery, owner string, term time.Duration) error {
+	var token, by, at, until any
+	if d.State == webhook.DeliveryLeased {
+		token, by, at, until = t.token, owner, t.at, t.in(term)
+	}
+	return t.run(insertDelivery, d.ID, d.Tenant, e.key, d.EventType, l.key, d.Kind, d.State, d.CreatedAt.UnixMicro(), micros(d.NextAttemptAt), d.AttemptCount,
+		d.RedeliveryOf, token, by, at, until)
+}

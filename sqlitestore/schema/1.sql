@@ -1,0 +1,144 @@
+-- Version 1: the first.
+--
+-- All times are whole microseconds since 1970-01-01 UTC, by the clock of the process that wrote them, and NULL where
+-- there is none. Columns, tables and indexes may be added by later versions.
+
+-- Endpoints: what their owners say about them.
+CREATE TABLE webhook_endpoints (
+  key         INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, and rising as they were created
+  tenant      TEXT    NOT NULL,
+  id          TEXT    NOT NULL, -- unique within the tenant, deleted ones included
+  url         TEXT    NOT NULL,
+  events      TEXT    NOT NULL, -- the event types subscribed to: a JSON array of strings
+  description TEXT    NOT NULL,
+  secrets     TEXT    NOT NULL, -- a JSON array of {id, sealed (base64), created_at, expires_at}
+  version     INTEGER NOT NULL, -- grows with each change of this row
+  created_at  INTEGER NOT NULL,
+  deleted_at  INTEGER,          -- NULL: it is not deleted
+  UNIQUE (tenant, id)
+) STRICT;
+CREATE INDEX webhook_endpoints_live ON webhook_endpoints (tenant, key) WHERE deleted_at IS NULL;
+
+-- Which endpoint wants which event type. '*' stands alone: who has it has no other row.
+CREATE TABLE webhook_subscriptions (
+  tenant   TEXT    NOT NULL,
+  type     TEXT    NOT NULL,
+  endpoint INTEGER NOT NULL,
+  PRIMARY KEY (tenant, type, endpoint)
+) STRICT, WITHOUT ROWID;
+
+-- Lanes: one for each endpoint, with its health and its place in the line. Dispatchers alone write them.
+CREATE TABLE webhook_lanes (
+  endpoint        INTEGER PRIMARY KEY, -- webhook_endpoints.key
+  state           TEXT    NOT NULL,    -- pending, active, paused, disabled
+  reason          TEXT    NOT NULL,    -- why it is paused or disabled
+  since           INTEGER,             -- when state was entered
+  verified        INTEGER NOT NULL,    -- 1: a ping to its URL was answered
+  generation      INTEGER NOT NULL,    -- counts its URLs
+  window_size     INTEGER NOT NULL,    -- how many deliveries may be leased at once; 0 counts as 1
+  slow            INTEGER NOT NULL,    -- 1: it shares the slots of the slow ones
+  paused_until    INTEGER,             -- nothing is claimed before
+  failures        INTEGER NOT NULL,    -- failed attempts in a row
+  failing_since   INTEGER,             -- when the first of them was
+  last_success    INTEGER,             -- when it last answered 2xx
+  accepted_secret TEXT    NOT NULL,    -- the secret's id that signed what it last answered 2xx to
+  leases          INTEGER NOT NULL,    -- how many of its deliveries are leased now
+  first_due       INTEGER,             -- when the first of its deliveries without an attempt falls due
+  again_due       INTEGER,             -- when the first of its other deliveries falls due
+  served_at       INTEGER,             -- when a claim last took something of it
+  served_first    INTEGER NOT NULL,    -- 1: that was a first attempt, so that a retry is next
+  eligible_at     INTEGER,             -- when a claim can take something of it; NULL: nothing is due, it may not be sent to, or its window is full
+  blocked         INTEGER NOT NULL     -- 1: something waits that only the window keeps from being sent
+) STRICT;
+CREATE INDEX webhook_lanes_eligible ON webhook_lanes (slow, eligible_at) WHERE eligible_at IS NOT NULL;
+CREATE INDEX webhook_lanes_blocked ON webhook_lanes (endpoint) WHERE blocked = 1;
+
+-- Events, each once, however many deliveries it has.
+CREATE TABLE webhook_events (
+  key       INTEGER PRIMARY KEY,
+  tenant    TEXT    NOT NULL,
+  id        TEXT    NOT NULL, -- unique within the tenant
+  type      TEXT    NOT NULL,
+  session   TEXT    NOT NULL,
+  time      INTEGER NOT NULL, -- the event's own, in seconds
+  digest    BLOB    NOT NULL, -- SHA-256 over type, session and data: whether another event with this id is the same one
+  stored_at INTEGER NOT NULL,
+  idle      INTEGER NOT NULL, -- 1: it has no delivery
+  contents  INTEGER NOT NULL, -- 0: metadata and body were removed
+  metadata  TEXT,             -- a JSON object of strings
+  body      BLOB,             -- as it is sent, byte for byte
+  UNIQUE (tenant, id)
+) STRICT;
+CREATE INDEX webhook_events_idle ON webhook_events (stored_at) WHERE idle = 1;
+CREATE INDEX webhook_events_contents ON webhook_events (stored_at) WHERE contents = 1;
+
+-- Deliveries: an event on its way to an endpoint.
+CREATE TABLE webhook_deliveries (
+  key           INTEGER PRIMARY KEY,
+  id            TEXT    NOT NULL UNIQUE, -- dlv_…
+  tenant        TEXT    NOT NULL,
+  event         INTEGER NOT NULL,        -- webhook_events.key
+  event_type    TEXT    NOT NULL,
+  endpoint      INTEGER NOT NULL,        -- webhook_endpoints.key
+  kind          TEXT    NOT NULL,        -- event, ping, test, redelivery
+  state         TEXT    NOT NULL,        -- pending, leased, succeeded, failed
+  reason        TEXT    NOT NULL,        -- why it failed
+  again         INTEGER NOT NULL,        -- 1: an attempt was made before
+  created_at    INTEGER NOT NULL,
+  due_at        INTEGER,                 -- when it falls due; NULL unless pending
+  finished_at   INTEGER,                 -- when it succeeded or failed
+  attempt_count INTEGER NOT NULL,        -- the number of the last attempt
+  interrupted   INTEGER NOT NULL,        -- how many attempts were interrupted
+  redelivery_of TEXT    NOT NULL,        -- the delivery's id that it repeats
+  last_secret   TEXT    NOT NULL,        -- the secret's id of the last attempt that was not interrupted
+  token         TEXT,                    -- names the lease; this and the rest NULL unless leased
+  owner         TEXT,                    -- who has it
+  leased_at     INTEGER,
+  lease_until   INTEGER
+) STRICT;
+CREATE INDEX webhook_deliveries_tenant ON webhook_deliveries (tenant, created_at);
+CREATE INDEX webhook_deliveries_endpoint ON webhook_deliveries (endpoint, created_at);
+CREATE INDEX webhook_deliveries_event ON webhook_deliveries (event);
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint, again, due_at) WHERE state = 'pending';
+CREATE INDEX webhook_deliveries_leased ON webhook_deliveries (lease_until) WHERE state = 'leased';
+CREATE INDEX webhook_deliveries_open ON webhook_deliveries (created_at) WHERE finished_at IS NULL;
+CREATE INDEX webhook_deliveries_failed ON webhook_deliveries (tenant, created_at) WHERE state = 'failed';
+CREATE INDEX webhook_deliveries_finished ON webhook_deliveries (finished_at) WHERE finished_at IS NOT NULL;
+
+-- Attempts: the log.
+CREATE TABLE webhook_attempts (
+  key             INTEGER PRIMARY KEY,
+  delivery        INTEGER NOT NULL, -- webhook_deliveries.key
+  number          INTEGER NOT NULL, -- 1, 2, 3 …
+  started_at      INTEGER,
+  result          TEXT    NOT NULL, -- delivered, failed, interrupted
+  error           TEXT    NOT NULL, -- the class of the error
+  detail          TEXT    NOT NULL, -- the error in words
+  status          INTEGER NOT NULL, -- the response's; 0: none
+  latency         INTEGER NOT NULL, -- nanoseconds, as the next four
+  dns             INTEGER NOT NULL,
+  connect         INTEGER NOT NULL,
+  tls             INTEGER NOT NULL,
+  first_byte      INTEGER NOT NULL,
+  reused          INTEGER NOT NULL, -- 1: on a kept connection
+  remote_addr     TEXT    NOT NULL,
+  secret_id       TEXT    NOT NULL, -- the secret that signed
+  truncated       INTEGER NOT NULL, -- 1: the response's body was longer
+  request_header  TEXT,             -- a JSON object of arrays of strings; NULL, as the next two: none, or removed
+  response_header TEXT,
+  response_body   BLOB,
+  UNIQUE (delivery, number)
+) STRICT;
+
+-- Gaps: the events that an endpoint missed, by stretch of time.
+CREATE TABLE webhook_gaps (
+  key       INTEGER PRIMARY KEY,
+  endpoint  INTEGER NOT NULL, -- webhook_endpoints.key
+  reason    TEXT    NOT NULL, -- pending, disabled
+  opened_at INTEGER NOT NULL,
+  closed_at INTEGER,          -- NULL: it is open, of which an endpoint has one at most
+  missed    INTEGER NOT NULL  -- how many events
+) STRICT;
+CREATE INDEX webhook_gaps_endpoint ON webhook_gaps (endpoint, key);
+CREATE UNIQUE INDEX webhook_gaps_open ON webhook_gaps (endpoint) WHERE closed_at IS NULL;
+CREATE INDEX webhook_gaps_closed ON webhook_gaps (closed_at) WHERE closed_at IS NOT NULL;

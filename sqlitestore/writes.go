@@ -1,0 +1,266 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/meshia/webhook/internal/failpoint"
+)
+
+// writes lines up all that changes the database. SQLite has one writer and a commit costs a write to the disk that waits
+// for it, so those who come while one commits share the next transaction: one of them leads, writes for all and tells
+// them. There is no goroutine for it.
+type writes struct {
+	turn  chan struct{} // held by who leads
+	mu    sync.Mutex
+	queue []*write
+}
+
+// write is one call's part of a transaction.
+type write struct {
+	do     func(*txn) error
+	weight int             // about how many rows
+	commit failpoint.Point // passed once the commit was done and nobody was told
+	queued time.Time
+
+	done     chan struct{}
+	err      error
+	panicked any
+}
+
+// maxWeight bounds a shared transaction, so that who comes after it does not wait for long.
+const maxWeight = 2000
+
+// write makes do a part of the next transaction and returns when that is committed. do may be called again, on another
+// transaction, if the first one failed. A refusal of do's stands alone: what others do in the transaction is kept, so it
+// must have changed nothing.
+func (s *Store) write(ctx context.Context, w *write) error {
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	w.queued, w.done = time.Now(), make(chan struct{})
+	s.writes.mu.Lock()
+	s.writes.queue = append(s.writes.queue, w)
+	s.writes.mu.Unlock()
+
+	select {
+	case <-w.done:
+	case s.writes.turn <- struct{}{}:
+		s.lead(ctx, w)
+		<-s.writes.turn
+		<-w.done
+	case <-ctx.Done():
+		if s.writes.leave(w) {
+			return ended(ctx)
+		}
+		<-w.done // it is being written, which does not take long
+	}
+	if w.panicked != nil {
+		panic(w.panicked)
+	}
+	var r refusal
+	if errors.As(w.err, &r) {
+		return r.error
+	}
+	return clear(w.err)
+}
+
+// lead writes for all who wait, the caller among them, unless somebody did so meanwhile.
+func (s *Store) lead(ctx context.Context, own *write) {
+	select {
+	case <-own.done:
+		return
+	default:
+	}
+	began := time.Now()
+	tx, release, err := s.begin(ctx)
+	if err != nil {
+		// Who waited for the lock as long as the leader does not wait for it again. If it was the leader who gave up,
+		// another one leads.
+		gaveUp := ctx.Err() != nil
+		if gaveUp {
+			err = ended(ctx)
+		}
+		s.writes.fail(err, func(w *write) bool { return w == own || !gaveUp && !w.queued.After(began) })
+		return
+	}
+	batch := s.writes.take()
+	if s.run(tx, batch) {
+		release()
+		finish(batch)
+		return
+	}
+	release()
+	// One of them cannot be stored, or none can: each for itself then, so that nobody fails for what others asked.
+	for _, w := range batch {
+		s.alone(w)
+	}
+	finish(batch)
+}
+
+func (s *Store) alone(w *write) {
+	tx, release, err := s.begin(context.Background())
+	if err != nil {
+		w.err = err
+		return
+	}
+	defer release()
+	s.run(tx, []*write{w})
+}
+
+// run does the batch's parts in one transaction. It reports whether that was committed; if not, and the batch is of one,
+// its error says why.
+func (s *Store) run(tx *sql.Tx, batch []*write) (ok bool) {
+	t := newTxn(tx, s.prepared)
+	for _, w := range batch {
+		if w.err, w.panicked = t.part(w.do); w.panicked != nil || w.err != nil && !errors.As(w.err, new(refusal)) {
+			_ = tx.Rollback() // SQLite may have done so already
+			return false
+		}
+	}
+	err := t.flush()
+	if err == nil {
+		err = tx.Commit()
+	} else {
+		_ = tx.Rollback()
+	}
+	if err != nil {
+		for _, w := range batch {
+			w.err = err
+		}
+		return false
+	}
+	for _, w := range batch {
+		if w.commit != "" {
+			failpoint.Pass(w.commit)
+		}
+	}
+	return true
+}
+
+// part does one part. What it panics with, a Judge for example, is its caller's business and not the leader's.
+func (t *txn) part(do func(*txn) error) (err error, panicked any) {
+	defer func() { panicked = recover() }()
+	return do(t), nil
+}
+
+// take removes from the queue what goes into one transaction, the first in any case.
+func (q *writes) take() []*write {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, weight := 0, 0
+	for n < len(q.queue) && (n == 0 || weight+q.queue[n].weight <= maxWeight) {
+		weight += q.queue[n].weight
+		n++
+	}
+	batch := append([]*write(nil), q.queue[:n]...)
+	q.remove(n)
+	return batch
+}
+
+func (q *writes) remove(n int) {
+	rest := copy(q.queue, q.queue[n:])
+	clearTail(q.queue[rest:])
+	q.queue = q.queue[:rest]
+}
+
+func clearTail(tail []*write) {
+	for i := range tail {
+		tail[i] = nil
+	}
+}
+
+// leave takes w out of the queue; it reports false where w was taken already.
+func (q *writes) leave(w *write) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, other := range q.queue {
+		if other == w {
+			q.queue = append(q.queue[:i], q.queue[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// fail answers those in the queue that are chosen.
+func (q *writes) fail(err error, chosen func(*write) bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	rest := q.queue[:0]
+	for _, w := range q.queue {
+		if !chosen(w) {
+			rest = append(rest, w)
+			continue
+		}
+		w.err = err
+		close(w.done)
+	}
+	clearTail(q.queue[len(rest):])
+	q.queue = rest
+}
+
+func finish(batch []*write) {
+	for _, w := range batch {
+		close(w.done)
+	}
+}
+
+// begin begins a transaction that may write. ctx counts until it has begun, and not after: what it is shared with must
+// not fail for it. release ends what goes with the transaction, which must be over by then.
+func (s *Store) begin(ctx context.Context) (tx *sql.Tx, release func(), err error) {
+	detached, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	timer := time.AfterFunc(s.cfg.BusyTimeout+time.Second, cancel) // SQLite waits for BusyTimeout by itself; this is for the pool
+	stop := context.AfterFunc(ctx, cancel)
+	release = cancel
+	if s.own {
+		tx, err = s.writer.BeginTx(detached, nil)
+	} else {
+		tx, release, err = s.beginOnPool(detached, cancel)
+	}
+	inTime, wanted := timer.Stop(), stop()
+	switch {
+	case err == nil && inTime && wanted:
+		return tx, release, nil
+	case err == nil:
+		_ = tx.Rollback()
+		err = detached.Err()
+	}
+	release()
+	switch {
+	case ctx.Err() != nil:
+		err = ended(ctx)
+	case !inTime:
+		err = fmt.Errorf("%w, or no connection got free", ErrBusy)
+	}
+	return nil, func() {}, err
+}
+
+// beginOnPool looks at the connection that the pool gives out before it begins. The pool's connections begin as their
+// owner wants, so the transaction is begun again, as one that writes.
+func (s *Store) beginOnPool(ctx context.Context, cancel func()) (*sql.Tx, func(), error) {
+	conn, err := s.writer.Conn(ctx)
+	if err != nil {
+		return nil, cancel, err
+	}
+	release := func() {
+		_ = conn.Close() // back to the pool
+		cancel()
+	}
+	if err := s.checkPragmas(ctx, conn); err != nil {
+		return nil, release, err
+	}
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, release, err
+	}
+	if _, err := tx.ExecContext(ctx, `ROLLBACK; BEGIN IMMEDIATE`); err != nil {
+		_ = tx.Rollback()
+		return nil, release, err
+	}
+	return tx, release, nil
+}
