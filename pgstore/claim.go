@@ -1,0 +1,342 @@
+package pgstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/meshia/webhook"
+	"github.com/meshia/webhook/internal/failpoint"
+)
+
+const (
+	// sqlOverdue asks whether settle has something to do.
+	sqlOverdue = `
+SELECT EXISTS (SELECT FROM {deliveries} WHERE turn = 2 AND due_at <= (SELECT clock_timestamp()))
+	OR $1::bigint > 0 AND EXISTS (SELECT FROM {deliveries} WHERE turn < 2 AND created_at <= (SELECT clock_timestamp() - $1::bigint * interval '1 microsecond'))`
+
+	// sqlRoute takes what was enqueued out of the inbox: endpoints that got something may be served, and what they missed
+	// is added to their gaps. What is for a lane that somebody else holds stays for the next call, so that it waits for
+	// nobody. A lane that is already eligible is not written.
+	sqlRoute = `
+WITH box AS MATERIALIZED (SELECT ctid AS place, tenant, endpoint_id FROM {inbox} LIMIT 20000 FOR UPDATE SKIP LOCKED),
+told AS MATERIALIZED (SELECT DISTINCT tenant, endpoint_id FROM box),
+held AS MATERIALIZED (
+	SELECT l.tenant, l.id FROM told t JOIN {lanes} l ON l.tenant = t.tenant AND l.id = t.endpoint_id FOR UPDATE OF l SKIP LOCKED
+),
+gone AS (
+	DELETE FROM {inbox} i USING box b
+	WHERE i.ctid = b.place AND (
+		EXISTS (SELECT FROM held h WHERE h.tenant = b.tenant AND h.id = b.endpoint_id)
+		OR NOT EXISTS (SELECT FROM {lanes} l WHERE l.tenant = b.tenant AND l.id = b.endpoint_id)) -- its tenant was erased
+	RETURNING i.tenant, i.endpoint_id, i.gap, i.events, i.at
+),
+missed AS (
+	UPDATE {gaps} g SET count = g.count + m.events
+	FROM (SELECT tenant, endpoint_id, gap, sum(events) AS events FROM gone WHERE gap IS NOT NULL GROUP BY tenant, endpoint_id, gap) m
+	WHERE g.tenant = m.tenant AND g.endpoint_id = m.endpoint_id AND g.number = m.gap
+)
+UPDATE {lanes} l SET eligible_at = greatest(q.at, l.served_at, CASE WHEN l.state = 'paused' THEN l.paused_until END)
+FROM (SELECT tenant, endpoint_id, min(at) AS at FROM gone WHERE gap IS NULL GROUP BY tenant, endpoint_id) q
+WHERE l.tenant = q.tenant AND l.id = q.endpoint_id AND (l.state IN ('active', 'paused') OR l.deleted)
+	AND (l.eligible_at IS NULL OR l.eligible_at > greatest(q.at, l.served_at, CASE WHEN l.state = 'paused' THEN l.paused_until END))`
+
+	// sqlTurns locks the lanes whose turn it is. $1 and $2 are how many, $3 and $4 those that are to be skipped.
+	sqlTurns = `
+WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
+skip AS MATERIALIZED (SELECT * FROM unnest($3::text[], $4::text[]) AS s (tenant, id)),
+normal AS MATERIALIZED (
+	SELECT l.* FROM {lanes} l
+	WHERE NOT l.slow AND l.eligible_at <= (SELECT now FROM clock) AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)
+	ORDER BY l.eligible_at LIMIT $1::int FOR UPDATE SKIP LOCKED
+),
+slow AS MATERIALIZED (
+	SELECT l.* FROM {lanes} l
+	WHERE l.slow AND l.eligible_at <= (SELECT now FROM clock) AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)
+	ORDER BY l.eligible_at LIMIT $2::int FOR UPDATE SKIP LOCKED
+)
+SELECT b.tenant, b.id, b.slow, b.state, b.paused_until, b.window_size, b.last_first, b.deleted, clock.now
+FROM (TABLE normal UNION ALL TABLE slow) b, clock ORDER BY b.eligible_at`
+
+	// sqlLease leases what is due in the lanes. Of each it takes the ones that fell due first, first attempts and others in
+	// turn (pos), and of all lanes first one of each and then the next (rank).
+	sqlLease = `
+WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
+lane AS MATERIALIZED (
+	SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::bool[], $5::bool[]) WITH ORDINALITY AS l (tenant, id, room, last_first, slow, n)
+),
+due AS MATERIALIZED (
+	SELECT l.n, l.slow, l.tenant, c.id, row_number() OVER (PARTITION BY l.n ORDER BY c.pos) AS rank
+	FROM lane l
+	CROSS JOIN clock
+	CROSS JOIN LATERAL (
+		SELECT greatest(0, least(CASE WHEN l.slow THEN $7::int ELSE $6::int END, l.room - (
+			SELECT count(*) FROM {deliveries} d WHERE d.tenant = l.tenant AND d.endpoint_id = l.id AND d.turn = 2))) AS n) room
+	CROSS JOIN LATERAL (
+		SELECT b.id, b.pos FROM (
+			SELECT f.id, 2 * row_number() OVER (ORDER BY f.due_at) + l.last_first::int AS pos FROM (
+				SELECT d.id, d.due_at FROM {deliveries} d
+				WHERE d.tenant = l.tenant AND d.endpoint_id = l.id AND d.turn = 0 AND d.due_at <= clock.now
+					AND ($10::bigint <= 0 OR d.created_at > clock.now - $10::bigint * interval '1 microsecond')
+				ORDER BY d.due_at LIMIT room.n FOR UPDATE SKIP LOCKED) f
+			UNION ALL
+			SELECT f.id, 2 * row_number() OVER (ORDER BY f.due_at) + 1 - l.last_first::int FROM (
+				SELECT d.id, d.due_at FROM {deliveries} d
+				WHERE d.tenant = l.tenant AND d.endpoint_id = l.id AND d.turn = 1 AND d.due_at <= clock.now
+					AND ($10::bigint <= 0 OR d.created_at > clock.now - $10::bigint * interval '1 microsecond')
+				ORDER BY d.due_at LIMIT room.n FOR UPDATE SKIP LOCKED) f
+		) b ORDER BY b.pos LIMIT room.n) c
+),
+chosen AS MATERIALIZED (
+	SELECT b.n, b.tenant, b.id, b.rank FROM (
+		SELECT *, row_number() OVER (PARTITION BY slow ORDER BY rank, n) AS nth FROM due) b
+	WHERE NOT b.slow OR b.nth <= $9::int ORDER BY b.rank, b.n LIMIT $8::int
+),
+leased AS (
+	UPDATE {deliveries} d SET state = 'leased', turn = 2, attempts = d.attempts + 1, token = gen_random_uuid(), owner = $11::text,
+		leased_at = clock.now, due_at = clock.now + $12::bigint * interval '1 microsecond'
+	FROM chosen c, clock WHERE d.tenant = c.tenant AND d.id = c.id
+	RETURNING d.*, c.n, c.rank
+),
+served AS (
+	UPDATE {lanes} l SET served_at = b.leased_at, last_first = b.attempts = 1
+	FROM (SELECT DISTINCT ON (tenant, endpoint_id) tenant, endpoint_id, leased_at, attempts FROM leased ORDER BY tenant, endpoint_id, rank DESC) b
+	WHERE l.tenant = b.tenant AND l.id = b.endpoint_id
+)
+SELECT d.n, ` + deliveryColumns + `, d.token::text, d.leased_at, d.last_secret, ` + eventColumns + `
+FROM leased d JOIN {events} v ON v.tenant = d.tenant AND v.id = d.event_id ORDER BY d.rank, d.n`
+
+	// sqlBury fails what was enqueued for endpoints while they were deleted.
+	sqlBury = `
+UPDATE {deliveries} d SET state = 'failed', turn = NULL, reason = 'endpoint_deleted', due_at = NULL, finished_at = clock_timestamp()
+FROM unnest($1::text[], $2::text[]) AS l (tenant, id) WHERE d.tenant = l.tenant AND d.endpoint_id = l.id AND d.turn < 2`
+
+	// sqlNext says when there is something to claim again, and what keeps the rest back.
+	sqlNext = `
+WITH skip AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[]) AS s (tenant, id)),
+clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
+SELECT now,
+	(SELECT l.eligible_at FROM {lanes} l WHERE NOT l.slow AND l.eligible_at IS NOT NULL
+		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
+	(SELECT l.eligible_at FROM {lanes} l WHERE l.slow AND l.eligible_at IS NOT NULL
+		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
+	(SELECT l.eligible_at FROM {lanes} l WHERE l.slow AND l.eligible_at > now
+		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
+	(SELECT min(due_at) FROM {deliveries} WHERE turn = 2),
+	(SELECT min(created_at) FROM {deliveries} WHERE turn < 2),
+	EXISTS (SELECT FROM {lanes} l WHERE l.full_window AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)),
+	EXISTS (SELECT FROM {inbox})
+FROM clock`
+)
+
+// sqlPlace corrects when the lanes can be served next, and returns their endpoints as they are now.
+var sqlPlace = `
+UPDATE {lanes} l SET (eligible_at, full_window) = ` + placed("l", "l") + `
+FROM unnest($1::text[], $2::text[]) AS k (tenant, id) JOIN {endpoints} e ON e.tenant = k.tenant AND e.id = k.id
+WHERE l.tenant = k.tenant AND l.id = k.id
+RETURNING ` + endpointColumns
+
+// Claim implements [webhook.Queue]. It takes two round trips where it finds something.
+func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
+	// A lane may turn out to have nothing to hand out, since what it waited for expired or was erased. It is corrected
+	// then, but others may be behind it.
+	for range repeats {
+		var c claim
+		err := s.inTx(ctx, "claim", func(t *tx) error {
+			c = claim{tx: t, req: req}
+			return c.run(ctx)
+		})
+		if err != nil {
+			return webhook.Claimed{}, err
+		}
+		if c.again {
+			more, err := s.settle(ctx, req.MaxAge)
+			if err != nil || more {
+				return webhook.Claimed{}, err // Next is 0: come back for the rest at once
+			}
+			continue
+		}
+		if len(c.leases) > 0 || len(c.lanes) == 0 {
+			failpoint.Pass(failpoint.K7)
+			return c.claimed(), nil
+		}
+	}
+	return webhook.Claimed{Blocked: true}, nil
+}
+
+// lane is an endpoint whose turn it is.
+type lane struct {
+	tenant, id      string
+	slow, lastFirst bool
+	state           webhook.EndpointState
+	pausedUntil     *time.Time
+	window          int32
+	deleted         bool
+	now             time.Time
+}
+
+func (l *lane) serves() bool {
+	return !l.deleted && (l.state == webhook.EndpointActive || l.state == webhook.EndpointPaused && !at(l.pausedUntil).After(l.now))
+}
+
+// claim is one transaction of Claim.
+type claim struct {
+	*tx
+	req    webhook.ClaimRequest
+	again  bool // something is overdue: settle that first
+	lanes  []lane
+	leases []webhook.Lease
+	next   next
+}
+
+func (c *claim) run(ctx context.Context) error {
+	var skipTenants, skipIDs []string
+	for _, ref := range c.req.Skip {
+		skipTenants, skipIDs = append(skipTenants, ref.Tenant), append(skipIDs, ref.ID)
+	}
+	limit, slow := small(max(c.req.Max, 0)), small(max(min(c.req.MaxSlow, c.req.Max), 0))
+
+	c.queue(sqlOverdue, micros(c.req.MaxAge)).QueryRow(func(row pgx.Row) error { return row.Scan(&c.again) })
+	c.queue(sqlRoute)
+	c.queue(sqlTurns, limit, slow, skipTenants, skipIDs).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var l lane
+			if err := rows.Scan(&l.tenant, &l.id, &l.slow, &l.state, &l.pausedUntil, &l.window, &l.lastFirst, &l.deleted, &l.now); err != nil {
+				return err
+			}
+			c.lanes = append(c.lanes, l)
+		}
+		return rows.Err()
+	})
+	c.ask(skipTenants, skipIDs)
+	results := c.post(ctx)
+	failpoint.Pass(failpoint.K6)
+	if err := results.Close(); err != nil {
+		return err
+	}
+	if c.again || len(c.lanes) == 0 {
+		return c.commit(ctx)
+	}
+	c.lease(limit, slow)
+	c.ask(skipTenants, skipIDs)
+	return c.commit(ctx)
+}
+
+// lease queues what leases the deliveries of the lanes and corrects the lanes.
+func (c *claim) lease(limit, slow int32) {
+	var tenants, ids, buriedTenants, buriedIDs, allTenants, allIDs []string
+	var rooms []int32
+	var lastFirst, slows []bool
+	normals := int32(0)
+	for _, l := range c.lanes {
+		allTenants, allIDs = append(allTenants, l.tenant), append(allIDs, l.id)
+		switch {
+		case l.deleted:
+			buriedTenants, buriedIDs = append(buriedTenants, l.tenant), append(buriedIDs, l.id)
+		case l.serves():
+			tenants, ids, rooms = append(tenants, l.tenant), append(ids, l.id), append(rooms, max(l.window, 1))
+			lastFirst, slows = append(lastFirst, l.lastFirst), append(slows, l.slow)
+			if !l.slow {
+				normals++
+			}
+		}
+	}
+	// How many rows of one lane are looked at: its share, so that the work grows with what is handed out. Where others
+	// need less than theirs, the next call gets the rest.
+	share := func(limit, lanes int32) int32 { return (limit + max(lanes, 1) - 1) / max(lanes, 1) }
+	if len(buriedIDs) > 0 {
+		c.queue(sqlBury, buriedTenants, buriedIDs)
+	}
+	type key struct{ tenant, id string }
+	endpoints := map[key]*webhook.Endpoint{}
+	if len(ids) > 0 {
+		c.queue(sqlLease, tenants, ids, rooms, lastFirst, slows, share(limit, normals), share(slow, int32(len(ids))-normals), limit, slow,
+			micros(c.req.MaxAge), c.req.Owner, micros(c.req.Term)).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				var n int64
+				var row deliveryRow
+				var event eventRow
+				lease := webhook.Lease{Term: c.req.Term}
+				var err error
+				dest := append([]any{&n}, row.dest()...)
+				dest = append(append(dest, &lease.Token, &lease.StartedAt, &lease.LastSecret), event.dest()...)
+				if err = rows.Scan(dest...); err != nil {
+					return err
+				}
+				if lease.Event, err = event.value(); err != nil {
+					return err
+				}
+				lease.Delivery, lease.StartedAt = row.value(), lease.StartedAt.UTC()
+				c.leases = append(c.leases, lease)
+			}
+			return rows.Err()
+		})
+	}
+	c.queue(sqlPlace, allTenants, allIDs).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var row endpointRow
+			if err := rows.Scan(row.dest()...); err != nil {
+				return err
+			}
+			e, err := row.value()
+			if err != nil {
+				return err
+			}
+			endpoints[key{e.Tenant, e.ID}] = &e
+		}
+		for i := range c.leases {
+			d := &c.leases[i].Delivery
+			c.leases[i].Endpoint = endpoints[key{d.Tenant, d.EndpointID}]
+		}
+		return rows.Err()
+	})
+}
+
+// next is what sqlNext answers.
+type next struct {
+	now                                        time.Time
+	normal, slow, slowLater, leaseEnds, oldest *time.Time
+	full, inbox                                bool
+}
+
+func (c *claim) ask(skipTenants, skipIDs []string) {
+	c.queue(sqlNext, skipTenants, skipIDs).QueryRow(func(row pgx.Row) error {
+		n := &c.next
+		return row.Scan(&n.now, &n.normal, &n.slow, &n.slowLater, &n.leaseEnds, &n.oldest, &n.full, &n.inbox)
+	})
+}
+
+// claimed is the answer, once the transaction is committed.
+func (c *claim) claimed() webhook.Claimed {
+	out := webhook.Claimed{Leases: c.leases, Next: -1}
+	slow := c.req.MaxSlow
+	for i := range c.leases {
+		if c.leases[i].Endpoint.Health.Slow {
+			slow--
+		}
+	}
+	n := &c.next
+	sooner := func(t time.Time) {
+		if wait := max(0, t.Sub(n.now)); out.Next < 0 || wait < out.Next {
+			out.Next = wait
+		}
+	}
+	for _, t := range []*time.Time{n.normal, n.slowLater, n.leaseEnds} {
+		if t != nil {
+			sooner(*t)
+		}
+	}
+	if n.slow != nil && slow > 0 {
+		sooner(*n.slow)
+	}
+	if n.oldest != nil && c.req.MaxAge > 0 {
+		sooner(n.oldest.Add(min(c.req.MaxAge, longest)))
+	}
+	if n.inbox { // of a lane that somebody else held
+		sooner(n.now)
+	}
+	due := func(t *time.Time) bool { return t != nil && !t.After(n.now) }
+	out.Blocked = n.full || due(n.normal) || due(n.slow)
+	return out
+}

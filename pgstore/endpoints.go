@@ -1,0 +1,227 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/meshia/webhook"
+	"github.com/meshia/webhook/internal/failpoint"
+)
+
+const (
+	// sqlAlone lets endpoints of one tenant be created one after the other, so that they can be counted.
+	sqlAlone = `SELECT pg_advisory_xact_lock(hashtextextended($2::text, $1::bigint))`
+
+	sqlCount = `
+SELECT EXISTS (SELECT FROM {endpoints} WHERE tenant = $1::text AND id = $2::text),
+	(SELECT count(*) FROM {endpoints} WHERE tenant = $1::text AND deleted_at IS NULL), clock_timestamp()`
+
+	sqlCreate = `
+INSERT INTO {endpoints} (tenant, id, url, events, description, secrets, version, created_at)
+VALUES ($1::text, $2::text, $3::text, $4::text[], $5::text, $6::text::jsonb, 1, $7::timestamptz)`
+
+	sqlCreateLane = `
+INSERT INTO {lanes} (tenant, id, state, reason, verified, generation, window_size, slow, failures, accepted_secret)
+VALUES ($1::text, $2::text, 'active', '', false, 0, 0, false, 0, '')`
+
+	sqlEndpoints = `SELECT ` + endpointColumns + ` FROM {endpoints} e JOIN {lanes} l ON l.tenant = e.tenant AND l.id = e.id
+WHERE e.tenant = $1::text AND e.deleted_at IS NULL ORDER BY e.seq`
+
+	sqlHoldOne = `
+SELECT l.tenant, l.id, l.deleted, l.gap, l.gaps_made, ` + healthColumns + `
+FROM {lanes} l WHERE l.tenant = $1::text AND l.id = $2::text AND NOT l.deleted FOR UPDATE`
+
+	sqlNow = `SELECT clock_timestamp()`
+
+	sqlUpdate = `
+UPDATE {endpoints} SET url = $3::text, events = $4::text[], description = $5::text, secrets = $6::text::jsonb, version = version + 1
+WHERE tenant = $1::text AND id = $2::text`
+
+	sqlDelete = `UPDATE {endpoints} SET deleted_at = $3::timestamptz, secrets = '[]' WHERE tenant = $1::text AND id = $2::text`
+
+	sqlDeleteLane = `UPDATE {lanes} SET deleted = true, eligible_at = NULL, full_window = false, gap = NULL WHERE tenant = $1::text AND id = $2::text`
+)
+
+// CreateEndpoint implements [webhook.Endpoints].
+func (s *Store) CreateEndpoint(ctx context.Context, e webhook.Endpoint, limit int) (webhook.Endpoint, error) {
+	secrets, err := packSecrets(e.Secrets)
+	if err != nil {
+		return webhook.Endpoint{}, fail("create endpoint", err)
+	}
+	var stored webhook.Endpoint
+	err = s.inTx(ctx, "create endpoint", func(t *tx) error {
+		var taken bool
+		var count int
+		var now time.Time
+		t.queue(sqlAlone, s.names.key(), e.Tenant)
+		t.queue(sqlCount, e.Tenant, e.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&taken, &count, &now) })
+		if err := t.send(ctx); err != nil {
+			return err
+		}
+		switch {
+		case taken:
+			return fmt.Errorf("%w: endpoint %q", webhook.ErrConflict, e.ID)
+		case count >= limit:
+			return fmt.Errorf("%w: %d", webhook.ErrTooManyEndpoints, count)
+		}
+		t.queue(sqlCreate, e.Tenant, e.ID, e.URL, filled(e.Events), e.Description, secrets, now)
+		t.queue(sqlCreateLane, e.Tenant, e.ID)
+		lane := &held{ref: ref{e.Tenant, e.ID}, after: e.Health}
+		lane.after.Since = now
+		t.judged([]*held{lane}, now)
+		if stored, err = t.endpoint(ctx, sqlEndpoint, e.Tenant, e.ID); err != nil {
+			return err
+		}
+		return t.commit(ctx)
+	})
+	if err != nil {
+		return webhook.Endpoint{}, err
+	}
+	return stored, nil
+}
+
+// filled is a list that is not NULL.
+func filled(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// Endpoint implements [webhook.Endpoints].
+func (s *Store) Endpoint(ctx context.Context, tenant, id string) (webhook.Endpoint, error) {
+	list, err := s.endpoints(ctx, sqlEndpoint, tenant, id)
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("%w: endpoint", webhook.ErrNotFound)
+	}
+	if err != nil {
+		return webhook.Endpoint{}, fail("endpoint", err)
+	}
+	return list[0], nil
+}
+
+// Endpoints implements [webhook.Endpoints].
+func (s *Store) Endpoints(ctx context.Context, tenant string) ([]webhook.Endpoint, error) {
+	list, err := s.endpoints(ctx, sqlEndpoints, tenant)
+	return list, fail("endpoints", err)
+}
+
+func (s *Store) endpoints(ctx context.Context, text string, args ...any) ([]webhook.Endpoint, error) {
+	rows, err := s.pool.Query(ctx, s.sql(text), args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(rows pgx.CollectableRow) (webhook.Endpoint, error) {
+		var row endpointRow
+		if err := rows.Scan(row.dest()...); err != nil {
+			return webhook.Endpoint{}, err
+		}
+		return row.value()
+	})
+}
+
+// hold locks one lane and reads the clock after that.
+func (t *tx) hold(ctx context.Context, tenant, id string) (*held, time.Time, error) {
+	var lane *held
+	var now time.Time
+	t.queue(sqlHoldOne, tenant, id).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var err error
+			if lane, err = scanHeld(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+	t.queue(sqlNow).QueryRow(func(row pgx.Row) error { return row.Scan(&now) })
+	err := t.send(ctx)
+	if err == nil && lane == nil {
+		err = fmt.Errorf("%w: endpoint", webhook.ErrNotFound)
+	}
+	return lane, now.UTC(), err
+}
+
+// UpdateEndpoint implements [webhook.Endpoints].
+func (s *Store) UpdateEndpoint(ctx context.Context, e webhook.Endpoint, judge webhook.Judge) (webhook.Endpoint, error) {
+	secrets, err := packSecrets(e.Secrets)
+	if err != nil {
+		return webhook.Endpoint{}, fail("update endpoint", err)
+	}
+	var stored webhook.Endpoint
+	err = s.inTx(ctx, "update endpoint", func(t *tx) error {
+		lane, now, err := t.hold(ctx, e.Tenant, e.ID)
+		if err != nil {
+			return err
+		}
+		old, err := t.endpoint(ctx, sqlEndpoint, e.Tenant, e.ID) // as it is now that the lane is locked
+		if err != nil {
+			return err
+		}
+		if old.Version != e.Version {
+			return fmt.Errorf("%w: it has version %d, not %d", webhook.ErrVersionConflict, old.Version, e.Version)
+		}
+		if judge != nil {
+			lane.after = judge(lane.before, now)
+		}
+		t.queue(sqlUpdate, e.Tenant, e.ID, e.URL, filled(e.Events), e.Description, secrets)
+		t.judged([]*held{lane}, now)
+		if stored, err = t.endpoint(ctx, sqlEndpoint, e.Tenant, e.ID); err != nil {
+			return err
+		}
+		failpoint.Pass(failpoint.K20)
+		return t.commit(ctx)
+	})
+	if err != nil {
+		return webhook.Endpoint{}, err
+	}
+	return stored, nil
+}
+
+// JudgeEndpoint implements [webhook.Endpoints].
+func (s *Store) JudgeEndpoint(ctx context.Context, tenant, id string, judge webhook.Judge) (webhook.Endpoint, error) {
+	var stored webhook.Endpoint
+	err := s.inTx(ctx, "judge endpoint", func(t *tx) error {
+		lane, now, err := t.hold(ctx, tenant, id)
+		if err != nil {
+			return err
+		}
+		if judge != nil {
+			lane.after = judge(lane.before, now)
+			t.judged([]*held{lane}, now)
+		}
+		if stored, err = t.endpoint(ctx, sqlEndpoint, tenant, id); err != nil {
+			return err
+		}
+		failpoint.Pass(failpoint.K20)
+		return t.commit(ctx)
+	})
+	if err != nil {
+		return webhook.Endpoint{}, err
+	}
+	return stored, nil
+}
+
+// DeleteEndpoint implements [webhook.Endpoints]. What is enqueued for the endpoint by transactions that are not
+// committed yet is failed by the Claim that comes upon it.
+func (s *Store) DeleteEndpoint(ctx context.Context, tenant, id string) error {
+	return s.inTx(ctx, "delete endpoint", func(t *tx) error {
+		lane, now, err := t.hold(ctx, tenant, id)
+		if err != nil {
+			return err
+		}
+		t.queue(sqlDelete, tenant, id, now)
+		t.queue(sqlDeleteLane, tenant, id)
+		if lane.gap != nil {
+			t.queue(sqlCloseGap, []string{tenant}, []string{id}, []int64{*lane.gap}, now)
+		}
+		t.queue(sqlBury, []string{tenant}, []string{id})
+		if err := t.send(ctx); err != nil {
+			return err
+		}
+		failpoint.Pass(failpoint.K20)
+		return t.commit(ctx)
+	})
+}

@@ -1,0 +1,123 @@
+package pgstore
+
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/meshia/webhook"
+)
+
+// held is a lane that the transaction has locked.
+type held struct {
+	ref
+	deleted       bool
+	gap           *int64
+	gapsMade      int64
+	before, after webhook.Health
+}
+
+// scanHeld reads l.tenant, l.id, l.deleted, l.gap, l.gaps_made and healthColumns.
+func scanHeld(rows pgx.Rows) (*held, error) {
+	var h held
+	var health healthRow
+	if err := rows.Scan(append([]any{&h.tenant, &h.id, &h.deleted, &h.gap, &h.gapsMade}, health.dest()...)...); err != nil {
+		return nil, err
+	}
+	h.before = health.value()
+	h.after = h.before
+	return &h, nil
+}
+
+// sqlJudged writes what the lanes' healths became and, after everything else that the transaction did to their
+// deliveries, when they can be served next.
+var sqlJudged = `
+UPDATE {lanes} l SET state = k.state, reason = k.reason, since = k.since, verified = k.verified, generation = k.generation,
+	window_size = k.window_size, slow = k.slow, paused_until = k.paused_until, failures = k.failures, failing_since = k.failing_since,
+	last_success = k.last_success, accepted_secret = k.accepted_secret, gap = k.gap, gaps_made = k.gaps_made,
+	(eligible_at, full_window) = ` + placed("l", "k") + `
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bool[], $7::bigint[], $8::int[], $9::bool[], $10::timestamptz[],
+	$11::int[], $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bigint[], $16::bigint[])
+	AS k (tenant, id, state, reason, since, verified, generation, window_size, slow, paused_until, failures, failing_since, last_success,
+		accepted_secret, gap, gaps_made)
+WHERE l.tenant = k.tenant AND l.id = k.id`
+
+const (
+	sqlOpenGap = `
+INSERT INTO {gaps} (tenant, endpoint_id, number, reason, from_at, count)
+SELECT i.tenant, i.id, i.number, i.reason, $5::timestamptz, 0 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS i (tenant, id, number, reason)`
+
+	// A gap that is closed with nothing missed stays hidden until it is pruned: an event may be on its way to be counted in
+	// it, in a transaction that is not committed.
+	sqlCloseGap = `
+UPDATE {gaps} g SET to_at = $4::timestamptz
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS i (tenant, id, number) WHERE g.tenant = i.tenant AND g.endpoint_id = i.id AND g.number = i.number`
+)
+
+// judged queues the statements that store what became of the lanes: health, gaps, and when it is their turn.
+func (t *tx) judged(lanes []*held, now time.Time) {
+	var opened, closed gapArgs
+	var a healthArgs
+	for _, l := range lanes {
+		old, h := l.before, l.after
+		switch {
+		case l.deleted:
+		case h.State.Queues():
+			if l.gap != nil {
+				closed.add(l.ref, *l.gap, "")
+				l.gap = nil
+			}
+		case l.gap == nil || h.State != old.State || h.Reason != old.Reason:
+			if l.gap != nil {
+				closed.add(l.ref, *l.gap, "")
+			}
+			l.gapsMade++
+			number := l.gapsMade
+			l.gap = &number
+			opened.add(l.ref, number, gapReason(h.State))
+		}
+		a.add(l)
+	}
+	if len(closed.ids) > 0 {
+		t.queue(sqlCloseGap, closed.tenants, closed.ids, closed.numbers, now)
+	}
+	if len(opened.ids) > 0 {
+		t.queue(sqlOpenGap, opened.tenants, opened.ids, opened.numbers, opened.reasons, now)
+	}
+	t.queue(sqlJudged, a.tenants, a.ids, a.states, a.reasons, a.since, a.verified, a.generations, a.windows, a.slow, a.paused,
+		a.failures, a.failing, a.success, a.accepted, a.gaps, a.made)
+}
+
+func gapReason(s webhook.EndpointState) webhook.GapReason {
+	if s == webhook.EndpointPending {
+		return webhook.GapPending
+	}
+	return webhook.GapDisabled
+}
+
+type gapArgs struct {
+	tenants, ids, reasons []string
+	numbers               []int64
+}
+
+func (a *gapArgs) add(lane ref, number int64, reason webhook.GapReason) {
+	a.tenants, a.ids, a.numbers, a.reasons = append(a.tenants, lane.tenant), append(a.ids, lane.id), append(a.numbers, number), append(a.reasons, string(reason))
+}
+
+type healthArgs struct {
+	tenants, ids, states, reasons, accepted []string
+	since, paused, failing, success         []*time.Time
+	verified, slow                          []bool
+	generations, made                       []int64
+	windows, failures                       []int32
+	gaps                                    []*int64
+}
+
+func (a *healthArgs) add(l *held) {
+	h := l.after
+	a.tenants, a.ids, a.states, a.reasons = append(a.tenants, l.tenant), append(a.ids, l.id), append(a.states, string(h.State)), append(a.reasons, string(h.Reason))
+	a.since, a.paused, a.failing, a.success = append(a.since, moment(h.Since)), append(a.paused, moment(h.PausedUntil)), append(a.failing, moment(h.FailingSince)), append(a.success, moment(h.LastSuccess))
+	a.verified, a.slow, a.accepted = append(a.verified, h.Verified), append(a.slow, h.Slow), append(a.accepted, h.AcceptedSecret)
+	a.generations, a.made, a.gaps = append(a.generations, h.Generation), append(a.made, l.gapsMade), append(a.gaps, l.gap)
+	a.windows, a.failures = append(a.windows, small(h.Window)), append(a.failures, small(h.Failures))
+}

@@ -1,0 +1,29 @@
+package pgstore
+
+import "strings"
+
+// placed is what a lane's eligible_at and full_window are to be, as (SELECT …). It reads the lane's row as lane and, as
+// health, the row that has its state, window_size and paused_until, which may be about to be written.
+//
+// It must run under the lane's lock, which an earlier statement of the transaction took: only then does its snapshot
+// show everything that those did who had the lock before. What is enqueued later tells by the inbox.
+//
+// eligible_at may be too early, which costs a visit by Claim, who then corrects it; it is never too late. With a full
+// window it is when the first lease runs out, should nobody write the lane before.
+func placed(lane, health string) string {
+	return strings.NewReplacer("{l}", lane, "{h}", health, "{n}", "\n\t").Replace(`(
+	SELECT
+		CASE WHEN q.serves THEN greatest(q.due, {l}.served_at, CASE WHEN {h}.state = 'paused' THEN {h}.paused_until END, CASE WHEN q.is_full THEN q.ends END) END,
+		coalesce(q.serves AND q.is_full, false)
+	FROM (
+		SELECT p.due, p.ends, NOT {l}.deleted AND {h}.state IN ('active', 'paused') AND p.due IS NOT NULL AS serves,
+			p.leases >= greatest({h}.window_size, 1) AS is_full
+		FROM (SELECT
+			least(
+				(SELECT min(d.due_at) FROM {deliveries} d WHERE d.tenant = {l}.tenant AND d.endpoint_id = {l}.id AND d.turn = 0),
+				(SELECT min(d.due_at) FROM {deliveries} d WHERE d.tenant = {l}.tenant AND d.endpoint_id = {l}.id AND d.turn = 1)) AS due,
+			(SELECT min(d.due_at) FROM {deliveries} d WHERE d.tenant = {l}.tenant AND d.endpoint_id = {l}.id AND d.turn = 2) AS ends,
+			(SELECT count(*) FROM {deliveries} d WHERE d.tenant = {l}.tenant AND d.endpoint_id = {l}.id AND d.turn = 2) AS leases
+		) p
+	) q)`)
+}

@@ -1,0 +1,144 @@
+-- minimum: 1
+-- Everything is keyed by (tenant, id). Text that is compared is COLLATE "C": its order is that of its bytes.
+
+-- What the owners of endpoints decide.
+CREATE TABLE {endpoints} (
+	tenant      text COLLATE "C" NOT NULL, -- whose endpoint it is; '' where there are no tenants
+	id          text COLLATE "C" NOT NULL,
+	seq         bigint GENERATED ALWAYS AS IDENTITY, -- the order in which they were created
+	url         text NOT NULL,
+	events      text[] NOT NULL,           -- the event types that it subscribes to; {*} is all
+	description text NOT NULL,
+	secrets     jsonb NOT NULL,            -- [{"id","sealed","created","expires"}], the oldest first; emptied when it is deleted
+	version     bigint NOT NULL,           -- grows with each change of this row by its owner
+	created_at  timestamptz NOT NULL,
+	deleted_at  timestamptz,               -- NULL: it is not deleted. The row stays, so that its id is not used again
+	PRIMARY KEY (tenant, id)
+);
+
+-- What the engine knows of each endpoint: its health, and its place in the queue. Written under its own row lock only;
+-- who needs several locks takes them in the order of (tenant, id), or with SKIP LOCKED.
+CREATE TABLE {lanes} (
+	tenant          text COLLATE "C" NOT NULL,
+	id              text COLLATE "C" NOT NULL, -- the endpoint
+	state           text NOT NULL,             -- pending, active, paused, disabled
+	reason          text NOT NULL,             -- why it is in that state; '' where that explains itself
+	since           timestamptz,               -- when it entered that state
+	verified        boolean NOT NULL,          -- a ping to its URL was answered
+	generation      bigint NOT NULL,           -- counts its URLs
+	window_size     integer NOT NULL,          -- how many leases it may have at once; 0 counts as 1
+	slow            boolean NOT NULL,          -- its last attempt failed or took long
+	paused_until    timestamptz,               -- while it is paused, nothing is claimed before this time
+	failures        integer NOT NULL,          -- failed attempts in a row
+	failing_since   timestamptz,               -- the first of them
+	last_success    timestamptz,
+	accepted_secret text NOT NULL,             -- the id of the secret that signed the last attempt that succeeded
+	deleted         boolean NOT NULL DEFAULT false, -- the endpoint is deleted
+	eligible_at     timestamptz,               -- it cannot be served before this time, and may be then; NULL: not before this row is written again
+	full_window     boolean NOT NULL DEFAULT false, -- something waits that only the window keeps back
+	served_at       timestamptz,               -- when a claim last gave it a lease
+	last_first      boolean NOT NULL DEFAULT false, -- whether that was a first attempt: they take turns with retries
+	gap             bigint,                    -- the number of its open gap; NULL: none is open
+	gaps_made       bigint NOT NULL DEFAULT 0, -- the number of the last gap
+	PRIMARY KEY (tenant, id)
+) WITH (fillfactor = 50);
+CREATE INDEX {lanes_eligible} ON {lanes} (slow, eligible_at) WHERE eligible_at IS NOT NULL;
+CREATE INDEX {lanes_full} ON {lanes} (tenant, id) WHERE full_window;
+
+-- Events as they were accepted, each once.
+CREATE TABLE {events} (
+	tenant     text COLLATE "C" NOT NULL,
+	id         text COLLATE "C" NOT NULL,
+	type       text NOT NULL,
+	session_id text NOT NULL,
+	time       timestamptz NOT NULL, -- when it happened, as the event says
+	body       bytea,                -- what is sent, byte for byte; NULL: pruned or erased
+	metadata   jsonb,                -- NULL: none, pruned or erased
+	digest     bytea NOT NULL,       -- tells whether another event with this id is the same; outlives the body
+	stored_at  timestamptz NOT NULL,
+	pruned     boolean NOT NULL DEFAULT false, -- body and metadata were removed
+	PRIMARY KEY (tenant, id)
+);
+CREATE INDEX {events_stored} ON {events} (pruned, stored_at);
+
+-- One event on its way to one endpoint. No foreign keys: they would lock endpoints in the transactions that emit.
+CREATE TABLE {deliveries} (
+	tenant        text COLLATE "C" NOT NULL,
+	id            text COLLATE "C" NOT NULL, -- dlv_, the microseconds of created_at in hex, 128 random bits: its order is that of (created_at, id)
+	event_id      text COLLATE "C" NOT NULL,
+	event_type    text NOT NULL,
+	endpoint_id   text COLLATE "C" NOT NULL,
+	kind          text NOT NULL,             -- event, ping, test, redelivery
+	state         text NOT NULL,             -- pending, leased, succeeded, failed
+	turn          smallint,                  -- 0: waits for its first attempt, 1: for another one, 2: leased, NULL: finished
+	reason        text NOT NULL DEFAULT '',  -- why it failed
+	created_at    timestamptz NOT NULL,
+	due_at        timestamptz,               -- when it falls due, or its lease runs out; NULL: finished
+	finished_at   timestamptz,
+	attempts      integer NOT NULL DEFAULT 0, -- the number of the last attempt, the leased one included
+	interrupted   integer NOT NULL DEFAULT 0, -- how many of them were interrupted
+	redelivery_of text COLLATE "C" NOT NULL DEFAULT '',
+	token         uuid,                      -- names the present lease
+	owner         text NOT NULL DEFAULT '',  -- the dispatcher that has it, for people
+	leased_at     timestamptz,               -- when the present lease was given
+	last_secret   text NOT NULL DEFAULT '',  -- the secret of the last attempt that was not interrupted
+	erased        boolean NOT NULL DEFAULT false, -- its contents were erased while it was not finished
+	PRIMARY KEY (tenant, id)
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+CREATE INDEX {deliveries_endpoint} ON {deliveries} (tenant, endpoint_id, id);
+CREATE INDEX {deliveries_event} ON {deliveries} (tenant, event_id);
+CREATE INDEX {deliveries_failed} ON {deliveries} (tenant, id) WHERE state = 'failed';
+CREATE INDEX {deliveries_turn} ON {deliveries} (tenant, endpoint_id, turn, due_at) WHERE turn IS NOT NULL; -- the queue of a lane
+CREATE INDEX {deliveries_leased} ON {deliveries} (due_at) WHERE turn = 2;     -- which lease runs out next
+CREATE INDEX {deliveries_waiting} ON {deliveries} (created_at) WHERE turn < 2; -- which expires next
+CREATE INDEX {deliveries_finished} ON {deliveries} (finished_at) WHERE finished_at IS NOT NULL; -- which is pruned next
+
+-- One request to an endpoint, as it is logged. Rows are only added, and removed with their delivery.
+CREATE TABLE {attempts} (
+	tenant          text COLLATE "C" NOT NULL,
+	delivery_id     text COLLATE "C" NOT NULL,
+	number          integer NOT NULL,
+	started_at      timestamptz NOT NULL,
+	result          text NOT NULL,   -- delivered, failed, interrupted
+	error           text NOT NULL,   -- what went wrong, in one word
+	detail          text NOT NULL,   -- and in more
+	status          integer NOT NULL, -- of the response; 0: none
+	latency         bigint NOT NULL, -- nanoseconds, as the phases are
+	dns             bigint NOT NULL,
+	connect         bigint NOT NULL,
+	tls             bigint NOT NULL,
+	first_byte      bigint NOT NULL,
+	reused          boolean NOT NULL, -- the connection was kept from an earlier attempt
+	remote_addr     text NOT NULL,
+	request_header  jsonb,
+	response_header jsonb,
+	response_body   bytea,
+	truncated       boolean NOT NULL, -- the response's body was longer than what is kept
+	secret_id       text NOT NULL,
+	PRIMARY KEY (tenant, delivery_id, number)
+);
+
+-- What was enqueued and not seen by a claim yet: that an endpoint got something, or missed it. Emitting only adds rows
+-- here, so that it locks nothing that others need; Claim takes them away. Like any queue it wants to be vacuumed often.
+CREATE TABLE {inbox} (
+	tenant      text COLLATE "C" NOT NULL,
+	endpoint_id text COLLATE "C" NOT NULL,
+	gap         bigint,               -- the number of the gap that the events are counted in; NULL: they were queued
+	events      bigint NOT NULL,      -- how many
+	at          timestamptz NOT NULL  -- when
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX {inbox_missed} ON {inbox} (tenant, endpoint_id) WHERE gap IS NOT NULL;
+ALTER TABLE {inbox} REPLICA IDENTITY FULL; -- it has no key, and a publication of the schema must not refuse to delete from it
+
+-- Stretches of time in which an endpoint missed events.
+CREATE TABLE {gaps} (
+	tenant      text COLLATE "C" NOT NULL,
+	endpoint_id text COLLATE "C" NOT NULL,
+	number      bigint NOT NULL,      -- 1, 2, 3 ... of its endpoint
+	reason      text NOT NULL,        -- pending, disabled
+	from_at     timestamptz NOT NULL,
+	to_at       timestamptz,          -- NULL: it is open
+	count       bigint NOT NULL,      -- events missed, without those that are still in the inbox
+	PRIMARY KEY (tenant, endpoint_id, number)
+);
+CREATE INDEX {gaps_closed} ON {gaps} (to_at) WHERE to_at IS NOT NULL;

@@ -1,0 +1,218 @@
+package pgstore_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshia/webhook"
+	"github.com/meshia/webhook/internal/pgtest"
+	"github.com/meshia/webhook/pgstore"
+)
+
+// servers are the clusters that the tests share, one for each version of Postgres, each with a template in which the
+// tables are.
+var servers struct {
+	sync.Mutex
+	byMajor map[int]*server
+}
+
+type server struct {
+	*pgtest.Cluster
+	migrated string // name of a database with the tables
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, s := range servers.byMajor {
+		if err := s.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// each runs f on each version of Postgres.
+func each(t *testing.T, f func(t *testing.T, s *server)) {
+	t.Helper()
+	pgtest.Each(t, func(t *testing.T, i pgtest.Installation) {
+		t.Parallel()
+		f(t, running(t, i))
+	})
+}
+
+func running(t testing.TB, i pgtest.Installation) *server {
+	t.Helper()
+	servers.Lock()
+	defer servers.Unlock()
+	if s := servers.byMajor[i.Major]; s != nil {
+		return s
+	}
+	c, err := i.Open(&pgtest.Options{Settings: []string{"max_connections=400"}})
+	require.NoError(t, err)
+	if servers.byMajor == nil {
+		servers.byMajor = map[int]*server{}
+	}
+	s := &server{Cluster: c, migrated: "migrated"}
+	servers.byMajor[i.Major] = s
+	require.NoError(t, c.Exec("postgres", `CREATE DATABASE migrated TEMPLATE template0`))
+	pool := connect(t, c.DSN(s.migrated))
+	require.NoError(t, pgstore.Migrate(t.Context(), pool, nil))
+	pool.Close()
+	return s
+}
+
+// pool opens a pool on a database of the test's own, in which the tables are.
+func (s *server) pool(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	return connect(t, s.DSN(s.Database(t, s.migrated)))
+}
+
+func connect(t testing.TB, dsn string, changes ...func(*pgxpool.Config)) *pgxpool.Pool {
+	t.Helper()
+	cfg, err := pgxpool.ParseConfig(dsn)
+	require.NoError(t, err)
+	cfg.MaxConns = 8
+	cfg.MinConns = 0
+	for _, change := range changes {
+		change(cfg)
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+func open(t testing.TB, pool *pgxpool.Pool) *pgstore.Store {
+	t.Helper()
+	s, err := pgstore.New(context.Background(), pool, nil)
+	require.NoError(t, err)
+	return s
+}
+
+// rig is a store on a database of its own, with shorthands.
+type rig struct {
+	*pgstore.Store
+	testing.TB
+	pool *pgxpool.Pool
+	n    int
+}
+
+func newRig(t testing.TB, s *server) *rig {
+	t.Helper()
+	pool := s.pool(t)
+	return &rig{Store: open(t, pool), TB: t, pool: pool}
+}
+
+// other is another process on the same database.
+func (r *rig) other() *rig {
+	r.Helper()
+	pool := connect(r, r.pool.Config().ConnString())
+	return &rig{Store: open(r, pool), TB: r.TB, pool: pool}
+}
+
+func (r *rig) endpoint(id string, h webhook.Health, events ...string) webhook.Endpoint {
+	r.Helper()
+	return r.endpointOf("t", id, h, events...)
+}
+
+func (r *rig) endpointOf(tenant, id string, h webhook.Health, events ...string) webhook.Endpoint {
+	r.Helper()
+	if h.State == "" {
+		h.State = webhook.EndpointActive
+	}
+	if h.Window == 0 {
+		h.Window = 100
+	}
+	if events == nil {
+		events = []string{"*"}
+	}
+	e, err := r.CreateEndpoint(r.Context(), webhook.Endpoint{ID: id, Tenant: tenant, URL: "https://example.com/" + id, Events: events, Health: h}, 1<<30)
+	require.NoError(r, err)
+	return e
+}
+
+func event(id string, data any, opts ...webhook.EventOption) webhook.Event {
+	return webhook.NewEventType[any]("happened", "", nil).New("sess", data, append([]webhook.EventOption{webhook.WithID(id)}, opts...)...)
+}
+
+func (r *rig) events(n int) []webhook.Event {
+	events := make([]webhook.Event, n)
+	for i := range events {
+		r.n++
+		events[i] = event(fmt.Sprintf("evt_%d", r.n), r.n)
+	}
+	return events
+}
+
+func (r *rig) emit(n int) []webhook.Event {
+	r.Helper()
+	events := r.events(n)
+	_, err := r.Enqueue(r.Context(), webhook.EnqueueRequest{Tenant: "t", Events: events})
+	require.NoError(r, err)
+	return events
+}
+
+func request(n int) webhook.ClaimRequest {
+	return webhook.ClaimRequest{Owner: "o", Term: time.Hour, Max: n, MaxSlow: n}
+}
+
+func (r *rig) claim(n int) []webhook.Lease {
+	r.Helper()
+	c, err := r.Claim(r.Context(), request(n))
+	require.NoError(r, err)
+	return c.Leases
+}
+
+func outcome(l webhook.Lease, kind webhook.OutcomeKind) webhook.Outcome {
+	o := webhook.Outcome{Tenant: l.Delivery.Tenant, DeliveryID: l.Delivery.ID, EndpointID: l.Delivery.EndpointID, Token: l.Token, Kind: kind}
+	o.Attempt = webhook.Attempt{
+		Number: l.Delivery.AttemptCount, StartedAt: l.StartedAt, Result: webhook.AttemptDelivered, Status: 200,
+		RequestHeader: map[string][]string{"A": {"1"}}, ResponseHeader: map[string][]string{"B": {"2"}}, ResponseBody: []byte("ok"),
+	}
+	if kind == webhook.OutcomeFailed {
+		o.Reason = webhook.FailExhausted
+	}
+	return o
+}
+
+func (r *rig) record(kind webhook.OutcomeKind, leases ...webhook.Lease) {
+	r.Helper()
+	outcomes := make([]webhook.Outcome, len(leases))
+	for i, l := range leases {
+		outcomes[i] = outcome(l, kind)
+	}
+	applied, err := r.Record(r.Context(), outcomes)
+	require.NoError(r, err)
+	require.NotContains(r, applied, false)
+}
+
+func (r *rig) delivery(l webhook.Lease) webhook.Delivery {
+	r.Helper()
+	d, err := r.Delivery(r.Context(), l.Delivery.Tenant, l.Delivery.ID)
+	require.NoError(r, err)
+	return d
+}
+
+func (r *rig) count(sql string, args ...any) int {
+	r.Helper()
+	var n int
+	require.NoError(r, r.pool.QueryRow(r.Context(), sql, args...).Scan(&n))
+	return n
+}
+
+func (r *rig) exec(sql string, args ...any) {
+	r.Helper()
+	_, err := r.pool.Exec(r.Context(), sql, args...)
+	require.NoError(r, err)
+}
+
+var _ = pgx.ErrNoRows
