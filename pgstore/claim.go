@@ -13,34 +13,33 @@ import (
 const (
 	// sqlOverdue asks whether settle has something to do.
 	sqlOverdue = `
-SELECT EXISTS (SELECT FROM {deliveries} WHERE turn = 2 AND due_at <= (SELECT clock_timestamp()))
-	OR $1::bigint > 0 AND EXISTS (SELECT FROM {deliveries} WHERE turn < 2 AND created_at <= (SELECT clock_timestamp() - $1::bigint * interval '1 microsecond'))`
+SELECT coalesce((SELECT min(due_at) FROM {deliveries} WHERE turn = 2) <= clock_timestamp(), false)
+	OR $1::bigint > 0 AND coalesce((SELECT min(created_at) FROM {deliveries} WHERE turn < 2) <= clock_timestamp() - $1::bigint * interval '1 microsecond', false)`
 
 	// sqlRoute takes what was enqueued out of the inbox: endpoints that got something may be served, and what they missed
 	// is added to their gaps. What is for a lane that somebody else holds stays for the next call, so that it waits for
 	// nobody. A lane that is already eligible is not written.
 	sqlRoute = `
-WITH box AS MATERIALIZED (SELECT ctid AS place, tenant, endpoint_id FROM {inbox} LIMIT 20000 FOR UPDATE SKIP LOCKED),
-told AS MATERIALIZED (SELECT DISTINCT tenant, endpoint_id FROM box),
-held AS MATERIALIZED (
-	SELECT l.tenant, l.id FROM told t JOIN {lanes} l ON l.tenant = t.tenant AND l.id = t.endpoint_id FOR UPDATE OF l SKIP LOCKED
+WITH box AS MATERIALIZED (SELECT ctid AS place, tenant, endpoint_id, gap, events, at FROM {inbox} LIMIT 20000 FOR UPDATE SKIP LOCKED),
+told AS MATERIALIZED (
+	SELECT tenant, endpoint_id, gap, array_agg(place) AS places, sum(events) AS events, min(at) AS at FROM box GROUP BY tenant, endpoint_id, gap
 ),
-gone AS (
-	DELETE FROM {inbox} i USING box b
-	WHERE i.ctid = b.place AND (
-		EXISTS (SELECT FROM held h WHERE h.tenant = b.tenant AND h.id = b.endpoint_id)
-		OR NOT EXISTS (SELECT FROM {lanes} l WHERE l.tenant = b.tenant AND l.id = b.endpoint_id)) -- its tenant was erased
-	RETURNING i.tenant, i.endpoint_id, i.gap, i.events, i.at
+held AS MATERIALIZED (
+	SELECT t.* FROM told t CROSS JOIN LATERAL (
+		SELECT FROM {lanes} l WHERE l.tenant = t.tenant AND l.id = t.endpoint_id FOR UPDATE SKIP LOCKED) l
+),
+gone AS (DELETE FROM {inbox} WHERE ctid = ANY (ARRAY(SELECT unnest(places) FROM held))),
+lost AS ( -- of tenants that were erased meanwhile
+	DELETE FROM {inbox} WHERE ctid = ANY (ARRAY(SELECT unnest(places) FROM told t
+		WHERE NOT EXISTS (SELECT FROM {lanes} l WHERE l.tenant = t.tenant AND l.id = t.endpoint_id)))
 ),
 missed AS (
-	UPDATE {gaps} g SET count = g.count + m.events
-	FROM (SELECT tenant, endpoint_id, gap, sum(events) AS events FROM gone WHERE gap IS NOT NULL GROUP BY tenant, endpoint_id, gap) m
-	WHERE g.tenant = m.tenant AND g.endpoint_id = m.endpoint_id AND g.number = m.gap
+	UPDATE {gaps} g SET count = g.count + h.events FROM held h WHERE g.tenant = h.tenant AND g.endpoint_id = h.endpoint_id AND g.number = h.gap
 )
-UPDATE {lanes} l SET eligible_at = greatest(q.at, l.served_at, CASE WHEN l.state = 'paused' THEN l.paused_until END)
-FROM (SELECT tenant, endpoint_id, min(at) AS at FROM gone WHERE gap IS NULL GROUP BY tenant, endpoint_id) q
-WHERE l.tenant = q.tenant AND l.id = q.endpoint_id AND (l.state IN ('active', 'paused') OR l.deleted)
-	AND (l.eligible_at IS NULL OR l.eligible_at > greatest(q.at, l.served_at, CASE WHEN l.state = 'paused' THEN l.paused_until END))`
+UPDATE {lanes} l SET eligible_at = greatest(h.at, l.served_at, CASE WHEN l.state = 'paused' THEN l.paused_until END)
+FROM held h
+WHERE h.gap IS NULL AND l.tenant = h.tenant AND l.id = h.endpoint_id AND (l.state IN ('active', 'paused') OR l.deleted)
+	AND (l.eligible_at IS NULL OR l.eligible_at > greatest(h.at, l.served_at, CASE WHEN l.state = 'paused' THEN l.paused_until END))`
 
 	// sqlTurns locks the lanes whose turn it is. $1 and $2 are how many, $3 and $4 those that are to be skipped.
 	sqlTurns = `
@@ -59,9 +58,32 @@ slow AS MATERIALIZED (
 SELECT b.tenant, b.id, b.slow, b.state, b.paused_until, b.window_size, b.last_first, b.deleted, clock.now
 FROM (TABLE normal UNION ALL TABLE slow) b, clock ORDER BY b.eligible_at`
 
-	// sqlLease leases what is due in the lanes. Of each it takes the ones that fell due first, first attempts and others in
-	// turn (pos), and of all lanes first one of each and then the next (rank).
-	sqlLease = `
+	// sqlBury fails what was enqueued for endpoints while they were deleted.
+	sqlBury = `
+UPDATE {deliveries} d SET state = 'failed', turn = NULL, reason = 'endpoint_deleted', due_at = NULL, finished_at = clock_timestamp()
+FROM unnest($1::text[], $2::text[]) AS l (tenant, id) WHERE d.tenant = l.tenant AND d.endpoint_id = l.id AND d.turn < 2`
+
+	// sqlNext says when there is something to claim again, and what keeps the rest back.
+	sqlNext = `
+WITH skip AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[]) AS s (tenant, id)),
+clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
+SELECT now,
+	(SELECT l.eligible_at FROM {lanes} l WHERE NOT l.slow AND l.eligible_at IS NOT NULL
+		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
+	(SELECT l.eligible_at FROM {lanes} l WHERE l.slow AND l.eligible_at IS NOT NULL
+		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
+	(SELECT l.eligible_at FROM {lanes} l WHERE l.slow AND l.eligible_at > now
+		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
+	(SELECT min(due_at) FROM {deliveries} WHERE turn = 2),
+	(SELECT min(created_at) FROM {deliveries} WHERE turn < 2),
+	EXISTS (SELECT FROM {lanes} l WHERE l.full_window AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)),
+	EXISTS (SELECT FROM {inbox})
+FROM clock`
+)
+
+// sqlLease leases what is due in the lanes. Of each it takes the ones that fell due first, first attempts and others in
+// turn (pos), and of all lanes first one of each and then the next (rank).
+var sqlLease = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 lane AS MATERIALIZED (
 	SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::bool[], $5::bool[]) WITH ORDINALITY AS l (tenant, id, room, last_first, slow, n)
@@ -71,8 +93,7 @@ due AS MATERIALIZED (
 	FROM lane l
 	CROSS JOIN clock
 	CROSS JOIN LATERAL (
-		SELECT greatest(0, least(CASE WHEN l.slow THEN $7::int ELSE $6::int END, l.room - (
-			SELECT count(*) FROM {deliveries} d WHERE d.tenant = l.tenant AND d.endpoint_id = l.id AND d.turn = 2))) AS n) room
+		SELECT greatest(0, least(CASE WHEN l.slow THEN $7::int ELSE $6::int END, l.room - ` + leases("l.tenant", "l.id", "l.room") + `)) AS n) room
 	CROSS JOIN LATERAL (
 		SELECT b.id, b.pos FROM (
 			SELECT f.id, 2 * row_number() OVER (ORDER BY f.due_at) + l.last_first::int AS pos FROM (
@@ -106,29 +127,6 @@ served AS (
 )
 SELECT d.n, ` + deliveryColumns + `, d.token::text, d.leased_at, d.last_secret, ` + eventColumns + `
 FROM leased d JOIN {events} v ON v.tenant = d.tenant AND v.id = d.event_id ORDER BY d.rank, d.n`
-
-	// sqlBury fails what was enqueued for endpoints while they were deleted.
-	sqlBury = `
-UPDATE {deliveries} d SET state = 'failed', turn = NULL, reason = 'endpoint_deleted', due_at = NULL, finished_at = clock_timestamp()
-FROM unnest($1::text[], $2::text[]) AS l (tenant, id) WHERE d.tenant = l.tenant AND d.endpoint_id = l.id AND d.turn < 2`
-
-	// sqlNext says when there is something to claim again, and what keeps the rest back.
-	sqlNext = `
-WITH skip AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[]) AS s (tenant, id)),
-clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
-SELECT now,
-	(SELECT l.eligible_at FROM {lanes} l WHERE NOT l.slow AND l.eligible_at IS NOT NULL
-		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
-	(SELECT l.eligible_at FROM {lanes} l WHERE l.slow AND l.eligible_at IS NOT NULL
-		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
-	(SELECT l.eligible_at FROM {lanes} l WHERE l.slow AND l.eligible_at > now
-		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
-	(SELECT min(due_at) FROM {deliveries} WHERE turn = 2),
-	(SELECT min(created_at) FROM {deliveries} WHERE turn < 2),
-	EXISTS (SELECT FROM {lanes} l WHERE l.full_window AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)),
-	EXISTS (SELECT FROM {inbox})
-FROM clock`
-)
 
 // sqlPlace corrects when the lanes can be served next, and returns their endpoints as they are now.
 var sqlPlace = `

@@ -4,7 +4,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshia/webhook"
@@ -15,20 +14,18 @@ import (
 func TestStoreKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *server) {
-		var pools sync.Map // of stores
+		var configs sync.Map // of stores
 		storetest.Config{
 			Handle: func(t *testing.T, store webhook.Store) webhook.Store {
-				pool, ok := pools.Load(store)
+				cfg, ok := configs.Load(store)
 				require.True(t, ok)
-				return open(t, connect(t, pool.(*pgxpool.Pool).Config().ConnString()))
+				return open(t, s.two, cfg.(*pgstore.Config))
 			},
 		}.Run(t, func(t *testing.T) webhook.Store {
-			pool := s.pool(t)
-			store := open(t, pool)
-			pools.Store(webhook.Store(store), pool)
+			cfg := s.schema(t)
+			store := open(t, s.one, cfg)
+			configs.Store(webhook.Store(store), cfg)
 			return store
 		})
 	})
 }
-
-var _ = pgstore.Config{}

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,6 +23,9 @@ SELECT EXISTS (SELECT FROM {endpoints} WHERE tenant = $1::text AND id = $2::text
 	sqlCreate = `
 INSERT INTO {endpoints} (tenant, id, url, events, description, secrets, version, created_at)
 VALUES ($1::text, $2::text, $3::text, $4::text[], $5::text, $6::text::jsonb, 1, $7::timestamptz)`
+
+	sqlUnsubscribe = `DELETE FROM {subscriptions} WHERE tenant = $1::text AND endpoint_id = $2::text`
+	sqlSubscribe   = `INSERT INTO {subscriptions} (tenant, endpoint_id, type) SELECT $1::text, $2::text, unnest($3::text[])`
 
 	sqlCreateLane = `
 INSERT INTO {lanes} (tenant, id, state, reason, verified, generation, window_size, slow, failures, accepted_secret)
@@ -68,6 +72,7 @@ func (s *Store) CreateEndpoint(ctx context.Context, e webhook.Endpoint, limit in
 			return fmt.Errorf("%w: %d", webhook.ErrTooManyEndpoints, count)
 		}
 		t.queue(sqlCreate, e.Tenant, e.ID, e.URL, filled(e.Events), e.Description, secrets, now)
+		t.queue(sqlSubscribe, e.Tenant, e.ID, subscriptions(e.Events))
 		t.queue(sqlCreateLane, e.Tenant, e.ID)
 		lane := &held{ref: ref{e.Tenant, e.ID}, after: e.Health}
 		lane.after.Since = now
@@ -81,6 +86,14 @@ func (s *Store) CreateEndpoint(ctx context.Context, e webhook.Endpoint, limit in
 		return webhook.Endpoint{}, err
 	}
 	return stored, nil
+}
+
+// subscriptions are the event types that an endpoint is found by, each once.
+func subscriptions(events []string) []string {
+	if slices.Contains(events, webhook.AllEvents) {
+		return []string{webhook.AllEvents}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(events)))
 }
 
 // filled is a list that is not NULL.
@@ -167,6 +180,8 @@ func (s *Store) UpdateEndpoint(ctx context.Context, e webhook.Endpoint, judge we
 			lane.after = judge(lane.before, now)
 		}
 		t.queue(sqlUpdate, e.Tenant, e.ID, e.URL, filled(e.Events), e.Description, secrets)
+		t.queue(sqlUnsubscribe, e.Tenant, e.ID)
+		t.queue(sqlSubscribe, e.Tenant, e.ID, subscriptions(e.Events))
 		t.judged([]*held{lane}, now)
 		if stored, err = t.endpoint(ctx, sqlEndpoint, e.Tenant, e.ID); err != nil {
 			return err
@@ -213,6 +228,7 @@ func (s *Store) DeleteEndpoint(ctx context.Context, tenant, id string) error {
 			return err
 		}
 		t.queue(sqlDelete, tenant, id, now)
+		t.queue(sqlUnsubscribe, tenant, id)
 		t.queue(sqlDeleteLane, tenant, id)
 		if lane.gap != nil {
 			t.queue(sqlCloseGap, []string{tenant}, []string{id}, []int64{*lane.gap}, now)

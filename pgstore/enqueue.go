@@ -17,12 +17,20 @@ import (
 // newID makes a delivery's id from the column now: its order is that of (created_at, id), which is how lists page.
 const newID = `'dlv_' || lpad(to_hex((extract(epoch FROM now) * 1000000)::bigint), 14, '0') || replace(gen_random_uuid()::text, '-', '')`
 
+// subscribers are the lanes of the endpoints that get an event of the row event, or miss it.
+func subscribers(event string) string {
+	return `(
+		SELECT l.id, CASE WHEN l.state IN ('active', 'paused') THEN NULL ELSE l.gap END AS gap, l.state, l.slow, l.window_size
+		FROM {subscriptions} u JOIN {lanes} l ON l.tenant = u.tenant AND l.id = u.endpoint_id
+		WHERE u.tenant = ` + event + `.tenant AND u.type IN (` + event + `.type, '*') OFFSET 0)`
+}
+
 // sqlEnqueue stores events of many requests, matches them and hands some deliveries over, in one statement. It locks
 // nothing that is there already, but for an event that comes again.
 //
 // An event that is known with another digest violates NOT NULL, which takes all of the statement back; that way it holds
 // as well against one that another transaction commits meanwhile, which this statement's snapshot does not show.
-const sqlEnqueue = `
+var sqlEnqueue = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 input AS MATERIALIZED (
 	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bytea[], $7::text[], $8::bytea[],
@@ -36,20 +44,15 @@ stored AS (
 	RETURNING tenant, id
 ),
 matched AS MATERIALIZED (
-	SELECT i.n, i.request, i.tenant, i.id AS event_id, i.type, i.hand_max, i.owner, i.term, e.id AS endpoint_id,
-		CASE WHEN l.state IN ('active', 'paused') THEN NULL ELSE l.gap END AS gap,
+	SELECT i.n, i.request, i.tenant, i.id AS event_id, i.type, i.hand_max, i.owner, i.term, l.id AS endpoint_id, l.gap,
 		i.hand_max > 0 AND l.state = 'active' AND NOT l.slow AS free, greatest(l.window_size, 1) AS room
-	FROM stored s
-	JOIN input i ON i.tenant = s.tenant AND i.id = s.id
-	JOIN {endpoints} e ON e.tenant = s.tenant AND e.deleted_at IS NULL AND e.events && ARRAY[i.type, '*']
-	JOIN {lanes} l ON l.tenant = e.tenant AND l.id = e.id
+	FROM stored s JOIN input i ON i.tenant = s.tenant AND i.id = s.id CROSS JOIN LATERAL ` + subscribers("i") + ` l
 ),
 rooms AS MATERIALIZED (
-	SELECT f.tenant, f.endpoint_id, f.room - (
-		SELECT count(*) FROM {deliveries} d WHERE d.tenant = f.tenant AND d.endpoint_id = f.endpoint_id AND d.turn = 2) AS room
+	SELECT f.tenant, f.endpoint_id, f.room - ` + leases("f.tenant", "f.endpoint_id", "f.room") + ` AS room
 	FROM (SELECT DISTINCT tenant, endpoint_id, room FROM matched WHERE free) f, clock
-	WHERE NOT EXISTS (SELECT FROM {deliveries} d WHERE d.tenant = f.tenant AND d.endpoint_id = f.endpoint_id AND d.turn = 0 AND d.due_at <= clock.now)
-	AND NOT EXISTS (SELECT FROM {deliveries} d WHERE d.tenant = f.tenant AND d.endpoint_id = f.endpoint_id AND d.turn = 1 AND d.due_at <= clock.now)
+	WHERE coalesce((SELECT min(d.due_at) FROM {deliveries} d WHERE d.tenant = f.tenant AND d.endpoint_id = f.endpoint_id AND d.turn = 0) > clock.now, true)
+	AND coalesce((SELECT min(d.due_at) FROM {deliveries} d WHERE d.tenant = f.tenant AND d.endpoint_id = f.endpoint_id AND d.turn = 1) > clock.now, true)
 ),
 fitting AS (
 	SELECT m.*, coalesce(row_number() OVER (PARTITION BY m.tenant, m.endpoint_id ORDER BY m.n) <= r.room, false) AS fits
@@ -158,23 +161,12 @@ func (s *Store) Enqueue(ctx context.Context, req webhook.EnqueueRequest) (webhoo
 
 // store writes what the calls ask for, all or nothing, and fills in their results.
 func (s *Store) store(ctx context.Context, calls []*call) error {
-	var err error
-	for range repeats {
-		if err = s.storeOnce(ctx, calls); !inTheWay(err) || ctx.Err() != nil {
-			break
-		}
-	}
-	return err
-}
-
-func (s *Store) storeOnce(ctx context.Context, calls []*call) error {
 	type item struct {
 		prepared
 		call int
 	}
 	var items []item
 	for i, c := range calls {
-		c.result = webhook.EnqueueResult{}
 		for _, e := range c.events {
 			items = append(items, item{e, i})
 		}
@@ -186,11 +178,10 @@ func (s *Store) storeOnce(ctx context.Context, calls []*call) error {
 	var requests, hands []int32
 	var owners []string
 	var terms []int64
-	type key struct{ tenant, id string }
-	from := make(map[key]item, len(items))
+	from := make(map[ref]item, len(items))
 	for _, it := range items {
 		c := calls[it.call]
-		k := key{c.tenant, it.ID}
+		k := ref{c.tenant, it.ID}
 		if same, twice := from[k]; twice {
 			if !bytes.Equal(same.digest[:], it.digest[:]) {
 				return fmt.Errorf("%w: %q", webhook.ErrConflict, it.ID) // one by one it will come out who is first
@@ -209,52 +200,34 @@ func (s *Store) storeOnce(ctx context.Context, calls []*call) error {
 		owners, terms = append(owners, hand.Owner), append(terms, micros(hand.Term))
 	}
 
-	failpoint.Pass(failpoint.K0)
-	var batch pgx.Batch
-	batch.Queue(s.sql(sqlEnqueue), append(args.list(), requests, hands, owners, terms)...).Query(func(rows pgx.Rows) error {
-		for rows.Next() {
-			var now time.Time
-			var waiting []int32
-			var events, ids, tokens []string
-			var row endpointRow
-			dest := append([]any{&now, &waiting, &events, &ids, &tokens}, row.dest()...)
-			if rows.RawValues()[2] == nil { // nothing was handed over
-				clear(dest[2:])
-			}
-			if err := rows.Scan(dest...); err != nil {
-				return err
-			}
-			for _, i := range waiting {
-				calls[i].result.Queued = true
-			}
-			if len(ids) == 0 {
-				continue
-			}
-			endpoint, err := row.value()
-			if err != nil {
-				return err
-			}
-			for i := range ids {
-				it := from[key{endpoint.Tenant, events[i]}]
-				c := calls[it.call]
-				c.result.Leases = append(c.result.Leases, webhook.Lease{
-					Delivery: webhook.Delivery{
-						ID: ids[i], Tenant: endpoint.Tenant, EventID: it.ID, EventType: it.Type, EndpointID: endpoint.ID, Kind: webhook.KindEvent,
-						State: webhook.DeliveryLeased, CreatedAt: now.UTC(), AttemptCount: 1,
-					},
-					Event: *it.Event, Endpoint: &endpoint, Token: tokens[i], StartedAt: now.UTC(), Term: c.hand.Term,
-				})
-			}
+	err := s.inTx(ctx, "enqueue", func(t *tx) error {
+		for _, c := range calls {
+			c.result = webhook.EnqueueResult{}
 		}
-		return rows.Err()
+		t.plans = sqlPlans
+		failpoint.Pass(failpoint.K0)
+		t.queue(sqlEnqueue, append(args.list(), requests, hands, owners, terms)...).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				events, lease, err := scanHanded(rows, calls)
+				if err != nil {
+					return err
+				}
+				for i, id := range events {
+					it := from[ref{lease[i].Delivery.Tenant, id}]
+					lease[i].Event, lease[i].Term = *it.Event, calls[it.call].hand.Term
+					lease[i].Delivery.EventType = it.Type
+					calls[it.call].result.Leases = append(calls[it.call].result.Leases, lease[i])
+				}
+			}
+			return rows.Err()
+		})
+		return t.finish(ctx, func() {
+			// The inserts are one statement, and the COMMIT is on its way with it.
+			failpoint.Pass(failpoint.K1)
+			failpoint.Pass(failpoint.K2)
+			failpoint.Pass(failpoint.K3)
+		})
 	})
-	results := s.pool.SendBatch(ctx, &batch)
-	// The inserts and the commit are one statement: a process that dies between two of these points dies after it was
-	// sent and before it was acknowledged.
-	failpoint.Pass(failpoint.K1)
-	failpoint.Pass(failpoint.K2)
-	failpoint.Pass(failpoint.K3)
-	err := results.Close()
 	if is(err, "23502") { // not_null_violation: see sqlEnqueue
 		return fmt.Errorf("%w: an event of the request is stored with another type, session or data", webhook.ErrConflict)
 	}
@@ -262,4 +235,37 @@ func (s *Store) storeOnce(ctx context.Context, calls []*call) error {
 		failpoint.Pass(failpoint.K4)
 	}
 	return err
+}
+
+// scanHanded reads a row of sqlEnqueue: the deliveries that were handed over to one endpoint, if any, with the ids of
+// their events. It marks the calls of which something waits.
+func scanHanded(rows pgx.Rows, calls []*call) (events []string, leases []webhook.Lease, err error) {
+	var now time.Time
+	var waiting []int32
+	var ids, tokens []string
+	var row endpointRow
+	dest := append([]any{&now, &waiting, &events, &ids, &tokens}, row.dest()...)
+	if rows.RawValues()[2] == nil { // nothing was handed over
+		clear(dest[2:])
+	}
+	if err := rows.Scan(dest...); err != nil {
+		return nil, nil, err
+	}
+	for _, i := range waiting {
+		calls[i].result.Queued = true
+	}
+	if len(ids) == 0 {
+		return nil, nil, nil
+	}
+	endpoint, err := row.value()
+	for i := range ids {
+		leases = append(leases, webhook.Lease{
+			Delivery: webhook.Delivery{
+				ID: ids[i], Tenant: endpoint.Tenant, EventID: events[i], EndpointID: endpoint.ID, Kind: webhook.KindEvent,
+				State: webhook.DeliveryLeased, CreatedAt: now.UTC(), AttemptCount: 1,
+			},
+			Endpoint: &endpoint, Token: tokens[i], StartedAt: now.UTC(),
+		})
+	}
+	return events, leases, err
 }

@@ -23,7 +23,14 @@ func placed(lane, health string) string {
 				(SELECT min(d.due_at) FROM {deliveries} d WHERE d.tenant = {l}.tenant AND d.endpoint_id = {l}.id AND d.turn = 0),
 				(SELECT min(d.due_at) FROM {deliveries} d WHERE d.tenant = {l}.tenant AND d.endpoint_id = {l}.id AND d.turn = 1)) AS due,
 			(SELECT min(d.due_at) FROM {deliveries} d WHERE d.tenant = {l}.tenant AND d.endpoint_id = {l}.id AND d.turn = 2) AS ends,
-			(SELECT count(*) FROM {deliveries} d WHERE d.tenant = {l}.tenant AND d.endpoint_id = {l}.id AND d.turn = 2) AS leases
+			` + leases("{l}.tenant", "{l}.id", "greatest({h}.window_size, 1)") + ` AS leases
 		) p
 	) q)`)
+}
+
+// leases counts an endpoint's leases, up to a limit. The order is there for the planner: one index has it, and that is
+// the one without the endpoint's past.
+func leases(tenant, endpoint, limit string) string {
+	return `(SELECT count(*) FROM (SELECT FROM {deliveries} d WHERE d.tenant = ` + tenant + ` AND d.endpoint_id = ` + endpoint + ` AND d.turn = 2
+		ORDER BY d.due_at LIMIT ` + limit + `) d)`
 }

@@ -17,7 +17,7 @@ import (
 
 // sqlOutbox stores events of one tenant and matches them, in a transaction of the caller's: it only inserts. An event
 // that is there already ends nothing; which ones are new is the answer.
-const sqlOutbox = `
+var sqlOutbox = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 stored AS (
 	INSERT INTO {events} (tenant, id, type, session_id, time, body, metadata, digest, stored_at)
@@ -28,10 +28,7 @@ stored AS (
 	RETURNING tenant, id, type
 ),
 matched AS MATERIALIZED (
-	SELECT s.tenant, s.id AS event_id, s.type, e.id AS endpoint_id, CASE WHEN l.state IN ('active', 'paused') THEN NULL ELSE l.gap END AS gap
-	FROM stored s
-	JOIN {endpoints} e ON e.tenant = s.tenant AND e.deleted_at IS NULL AND e.events && ARRAY[s.type, '*']
-	JOIN {lanes} l ON l.tenant = e.tenant AND l.id = e.id
+	SELECT s.tenant, s.id AS event_id, s.type, l.id AS endpoint_id, l.gap FROM stored s CROSS JOIN LATERAL ` + subscribers("s") + ` l
 ),
 made AS (
 	INSERT INTO {deliveries} (tenant, id, event_id, event_type, endpoint_id, kind, state, turn, created_at, due_at)

@@ -14,18 +14,20 @@ import (
 const (
 	// sqlHold locks the lanes of the deliveries, in their order, and reads their health.
 	sqlHold = `
-SELECT l.tenant, l.id, l.deleted, l.gap, l.gaps_made, ` + healthColumns + `
-FROM {lanes} l
-JOIN (SELECT DISTINCT d.tenant, d.endpoint_id FROM unnest($1::text[], $2::text[]) AS i (tenant, id)
-	JOIN {deliveries} d ON d.tenant = i.tenant AND d.id = i.id AND d.turn = 2) k ON k.tenant = l.tenant AND k.endpoint_id = l.id
-ORDER BY l.tenant, l.id FOR UPDATE OF l`
+SELECT l.* FROM (
+	SELECT DISTINCT d.tenant, d.endpoint_id FROM unnest($1::text[], $2::text[]) AS i (tenant, id)
+	CROSS JOIN LATERAL (SELECT tenant, endpoint_id FROM {deliveries} d WHERE d.tenant = i.tenant AND d.id = i.id) d ORDER BY 1, 2) k
+CROSS JOIN LATERAL (
+	SELECT l.tenant, l.id, l.deleted, l.gap, l.gaps_made, ` + healthColumns + `
+	FROM {lanes} l WHERE l.tenant = k.tenant AND l.id = k.endpoint_id FOR UPDATE) l`
 
 	// sqlPresent reads the present leases. It is a statement of its own so that it sees what was done before the lanes were
 	// locked; the rows are locked against settle, who has no lane.
 	sqlPresent = `
-SELECT d.tenant, d.id, d.endpoint_id, d.kind, d.attempts, d.interrupted, d.token::text, d.erased, clock_timestamp()
-FROM unnest($1::text[], $2::text[]) AS i (tenant, id) JOIN {deliveries} d ON d.tenant = i.tenant AND d.id = i.id
-WHERE d.turn = 2 ORDER BY d.tenant, d.id FOR UPDATE OF d`
+SELECT d.*, clock_timestamp() FROM unnest($1::text[], $2::text[]) AS i (tenant, id)
+CROSS JOIN LATERAL (
+	SELECT d.tenant, d.id, d.endpoint_id, d.kind, d.attempts, d.interrupted, coalesce(d.token::text, ''), d.erased
+	FROM {deliveries} d WHERE d.tenant = i.tenant AND d.id = i.id FOR UPDATE) d`
 
 	sqlEnd = `
 UPDATE {deliveries} d SET state = i.state, turn = i.turn, reason = i.reason, attempts = i.attempts, interrupted = i.interrupted,
@@ -148,7 +150,7 @@ func (r *record) read(ctx context.Context, tenants, ids []string) error {
 func (r *record) apply(o *webhook.Outcome) (bool, error) {
 	key := ref{o.Tenant, o.DeliveryID}
 	p := r.leases[key]
-	if p == nil || p.token != o.Token {
+	if p == nil || p.token == "" || p.token != o.Token {
 		return false, nil
 	}
 	l := r.lanes[p.endpoint]

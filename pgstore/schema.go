@@ -21,12 +21,12 @@ import (
 // Errors of [New] and [Migrate] about the tables as they are in the database.
 var (
 	// ErrSchemaMissing says that the tables are not there. Run [Migrate].
-	ErrSchemaMissing = errors.New("webhook: pgstore: the tables are missing")
+	ErrSchemaMissing = errors.New("the tables are missing")
 	// ErrSchemaTooOld says that the tables are of an earlier version than this library needs. Run [Migrate].
-	ErrSchemaTooOld = errors.New("webhook: pgstore: the tables are of an earlier version")
+	ErrSchemaTooOld = errors.New("the tables are of an earlier version")
 	// ErrSchemaTooNew says that the tables were migrated by a later version of the library, and that this one can no
 	// longer use them.
-	ErrSchemaTooNew = errors.New("webhook: pgstore: the tables are of a later version")
+	ErrSchemaTooNew = errors.New("the tables are of a later version")
 )
 
 // Config says where the tables are. The zero value of each field is its default.
@@ -65,7 +65,7 @@ type names struct {
 	tables         *strings.Replacer // {endpoints} to its quoted, qualified name
 }
 
-var relations = []string{"meta", "endpoints", "lanes", "events", "deliveries", "attempts", "inbox", "gaps"}
+var relations = []string{"meta", "endpoints", "subscriptions", "lanes", "events", "deliveries", "attempts", "inbox", "gaps"}
 
 // Indexes are created in the schema of their table, and named without it.
 var indexForm = regexp.MustCompile(`\{[a-z]+_[a-z]+\}`)

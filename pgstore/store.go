@@ -3,7 +3,6 @@ package pgstore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -46,17 +45,22 @@ func New(ctx context.Context, pool *pgxpool.Pool, cfg *Config) (*Store, error) {
 	return &Store{pool: pool, names: n}, nil
 }
 
-// fail says whose error it is and what was being done. Errors that are the caller's own or name the package already
-// stay as they are.
+// failure is an error of the store: it says whose it is and what was being done.
+type failure struct {
+	what string
+	err  error
+}
+
+func (f *failure) Error() string { return "webhook: pgstore: " + f.what + ": " + f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// fail makes a failure of an error that is none yet.
 func fail(what string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, ErrSchemaMissing), errors.Is(err, ErrSchemaTooOld), errors.Is(err, ErrSchemaTooNew):
+	var already *failure
+	if err == nil || errors.As(err, &already) {
 		return err
-	default:
-		return fmt.Errorf("webhook: pgstore: %s: %w", what, err)
 	}
+	return &failure{what, err}
 }
 
 // sql puts the names of the tables into a statement.
@@ -69,12 +73,23 @@ func (s *Store) sql(text string) string {
 	return done
 }
 
+// sqlPlans makes the plans of a transaction those that the statements are written for: along indexes, row by row,
+// planned once for all parameters. What the planner knows of a queue is old by nature; with a plan that it made while the
+// tables were small, each call would read all of them when they are large. A scan of bitmaps would not let the server
+// drop the entries of finished deliveries from the indexes as it comes upon them.
+const (
+	sqlPlans = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
+	set_config('plan_cache_mode', 'force_generic_plan', true)`
+	sqlNested = sqlPlans + `, set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+)
+
 // tx is a transaction whose BEGIN and COMMIT travel with its statements, so that they cost no round trips of their own.
 type tx struct {
 	*Store
 	conn  *pgxpool.Conn
 	batch pgx.Batch
-	open  bool // BEGIN was sent
+	plans string // sqlNested, unless the statements join what they bring along themselves
+	open  bool   // BEGIN was sent
 }
 
 // queue adds a statement to what is sent next.
@@ -94,6 +109,7 @@ func (t *tx) post(ctx context.Context) pgx.BatchResults {
 		first := batch.QueuedQueries
 		batch.QueuedQueries = nil
 		batch.Queue(`begin isolation level read committed read write`)
+		batch.Queue(t.plans)
 		batch.QueuedQueries = append(batch.QueuedQueries, first...)
 	}
 	return t.conn.SendBatch(ctx, &batch)
@@ -139,7 +155,7 @@ func (s *Store) once(ctx context.Context, f func(t *tx) error) error {
 		return err
 	}
 	defer conn.Release() // which closes a connection that is still in a transaction
-	t := &tx{Store: s, conn: conn}
+	t := &tx{Store: s, conn: conn, plans: sqlNested}
 	err = f(t)
 	if t.open && !conn.Conn().IsClosed() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)

@@ -186,6 +186,7 @@ func (s *Store) EraseDelivery(ctx context.Context, tenant, id string) error {
 var sqlErase = []string{
 	`WITH some AS (SELECT tenant, id FROM {endpoints} WHERE tenant = $1::text ORDER BY tenant, id LIMIT $2::int),
 	held AS MATERIALIZED (SELECT l.tenant, l.id FROM {lanes} l JOIN some s ON s.tenant = l.tenant AND s.id = l.id ORDER BY l.tenant, l.id FOR UPDATE OF l),
+	subscribed AS (DELETE FROM {subscriptions} u USING some s WHERE u.tenant = s.tenant AND u.endpoint_id = s.id),
 	lanes AS (DELETE FROM {lanes} l USING held h WHERE l.tenant = h.tenant AND l.id = h.id),
 	gone AS (DELETE FROM {endpoints} e USING some s WHERE e.tenant = s.tenant AND e.id = s.id RETURNING 1) SELECT count(*) FROM gone`,
 	`WITH gone AS (DELETE FROM {inbox} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {inbox} WHERE tenant = $1::text LIMIT $2::int)) AND tenant = $1::text RETURNING 1)

@@ -7,7 +7,7 @@ CREATE TABLE {endpoints} (
 	id          text COLLATE "C" NOT NULL,
 	seq         bigint GENERATED ALWAYS AS IDENTITY, -- the order in which they were created
 	url         text NOT NULL,
-	events      text[] NOT NULL,           -- the event types that it subscribes to; {*} is all
+	events      text[] NOT NULL,           -- the event types that it subscribes to, as its owner named them
 	description text NOT NULL,
 	secrets     jsonb NOT NULL,            -- [{"id","sealed","created","expires"}], the oldest first; emptied when it is deleted
 	version     bigint NOT NULL,           -- grows with each change of this row by its owner
@@ -15,6 +15,16 @@ CREATE TABLE {endpoints} (
 	deleted_at  timestamptz,               -- NULL: it is not deleted. The row stays, so that its id is not used again
 	PRIMARY KEY (tenant, id)
 );
+
+-- Who gets which events: the rows of what events says, and of endpoints that are not deleted only. It is what enqueuing
+-- reads, along its key.
+CREATE TABLE {subscriptions} (
+	tenant      text COLLATE "C" NOT NULL,
+	type        text COLLATE "C" NOT NULL, -- * is all, and then the endpoint's only row
+	endpoint_id text COLLATE "C" NOT NULL,
+	PRIMARY KEY (tenant, type, endpoint_id)
+);
+CREATE INDEX {subscriptions_endpoint} ON {subscriptions} (endpoint_id, tenant);
 
 -- What the engine knows of each endpoint: its health, and its place in the queue. Written under its own row lock only;
 -- who needs several locks takes them in the order of (tenant, id), or with SKIP LOCKED.
@@ -85,10 +95,12 @@ CREATE TABLE {deliveries} (
 	erased        boolean NOT NULL DEFAULT false, -- its contents were erased while it was not finished
 	PRIMARY KEY (tenant, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
-CREATE INDEX {deliveries_endpoint} ON {deliveries} (tenant, endpoint_id, id);
-CREATE INDEX {deliveries_event} ON {deliveries} (tenant, event_id);
+-- Only the key begins with the tenant, so that a planner that knows nothing of the table yet does not take another index
+-- for the key.
+CREATE INDEX {deliveries_endpoint} ON {deliveries} (endpoint_id, tenant, id);
+CREATE INDEX {deliveries_event} ON {deliveries} (event_id, tenant);
 CREATE INDEX {deliveries_failed} ON {deliveries} (tenant, id) WHERE state = 'failed';
-CREATE INDEX {deliveries_turn} ON {deliveries} (tenant, endpoint_id, turn, due_at) WHERE turn IS NOT NULL; -- the queue of a lane
+CREATE INDEX {deliveries_turn} ON {deliveries} (endpoint_id, tenant, turn, due_at) WHERE turn IS NOT NULL; -- the queue of a lane
 CREATE INDEX {deliveries_leased} ON {deliveries} (due_at) WHERE turn = 2;     -- which lease runs out next
 CREATE INDEX {deliveries_waiting} ON {deliveries} (created_at) WHERE turn < 2; -- which expires next
 CREATE INDEX {deliveries_finished} ON {deliveries} (finished_at) WHERE finished_at IS NOT NULL; -- which is pruned next
