@@ -89,6 +89,9 @@ var (
 
 // enqueue stores a request. If it refuses it has changed nothing; what else fails must be rolled back.
 func (t *txn) enqueue(b *batch) (result webhook.EnqueueResult, err error) {
+	for i := range b.events { // it may be the second time that this is tried
+		b.events[i].known = false
+	}
 	var direct *lane
 	if b.Direct != nil {
 		if direct, err = t.lane(b.Tenant, b.Direct.EndpointID); err != nil {
@@ -140,7 +143,6 @@ func queues(lanes []*lane) bool {
 
 // recognize looks for the event among the stored ones; one that is not there is sql.ErrNoRows.
 func (t *txn) recognize(b *batch, e *incoming) error {
-	e.known = false // it may be the second time that this is tried
 	var digest []byte
 	var contents bool
 	if err := t.row(eventRow, []any{b.Tenant, e.ID}, &e.key, &digest, &contents); err != nil {
@@ -187,12 +189,8 @@ func (t *txn) subscribers(tenant, eventType string) ([]*lane, error) {
 	want := subscription{tenant, eventType}
 	keys, known := t.wants[want]
 	if !known {
-		rows, err := t.query(subscribers, tenant, eventType)
-		if err := each(rows, err, func() error {
-			var k int64
-			keys = append(keys, k)
-			return rows.Scan(&keys[len(keys)-1])
-		}); err != nil {
+		var err error
+		if keys, err = t.keys(subscribers, tenant, eventType); err != nil {
 			return nil, err
 		}
 		t.wants[want] = keys

@@ -51,7 +51,6 @@ func (s *Store) write(ctx context.Context, w *write) error {
 	case <-w.done:
 	case s.writes.turn <- struct{}{}:
 		s.lead(ctx, w)
-		<-s.writes.turn
 		<-w.done
 	case <-ctx.Done():
 		if s.writes.leave(w) {
@@ -71,6 +70,7 @@ func (s *Store) write(ctx context.Context, w *write) error {
 
 // lead writes for all who wait, the caller among them, unless somebody did so meanwhile.
 func (s *Store) lead(ctx context.Context, own *write) {
+	defer func() { <-s.writes.turn }()
 	select {
 	case <-own.done:
 		return
