@@ -158,10 +158,13 @@ func (t *txn) recognize(b *batch, e *incoming) error {
 	return nil
 }
 
-// insert stores the event unless it is there.
+// insert stores the event unless it is there. needed says whether there will be a delivery of it.
 func (t *txn) insert(b *batch, e *incoming, needed bool) error {
-	if e.known {
+	switch {
+	case e.known && needed:
 		return t.run(busyEvent, e.key)
+	case e.known:
+		return nil
 	}
 	body := e.Body
 	if body == nil {

@@ -1,7 +1,6 @@
 package sqlitestore_test
 
 import (
-	"path/filepath"
 	"sync"
 	"testing"
 
@@ -12,15 +11,6 @@ import (
 	"github.com/meshia/webhook/storetest"
 )
 
-// open opens the file at path and closes it with the test.
-func open(t testing.TB, path string) *sqlitestore.Store {
-	t.Helper()
-	s, err := sqlitestore.Open(t.Context(), path, nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	return s
-}
-
 func TestContract(t *testing.T) {
 	t.Parallel()
 	var paths sync.Map
@@ -30,9 +20,36 @@ func TestContract(t *testing.T) {
 			return open(t, path.(string))
 		},
 	}.Run(t, func(t *testing.T) webhook.Store {
-		path := filepath.Join(t.TempDir(), "webhooks.db")
+		path := file(t)
 		s := open(t, path)
 		paths.Store(webhook.Store(s), path)
 		return s
 	})
+}
+
+// TestContractOnAPoolOfOneConnection has the store wait for itself wherever it wants a second connection.
+func TestContractOnAPoolOfOneConnection(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) webhook.Store {
+		s, _ := single(t, file(t))
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s
+	})
+}
+
+// TestContractWithOtherTables has the user's own tables in the file.
+func TestTheFileMayHaveTheUsersOwnTables(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	db := pool(t, path, durable...)
+	execute(t, db, "CREATE TABLE events (id INTEGER PRIMARY KEY, name TEXT)")
+	execute(t, db, "INSERT INTO events (name) VALUES ('mine')")
+	s, err := sqlitestore.New(t.Context(), db, nil)
+	require.NoError(t, err)
+	endpoint(t, s, "t", "we_1")
+	emit(t, s, "t", events(2)...)
+	require.Len(t, claim(t, s, 10), 2)
+	require.NoError(t, s.Close())
+	require.Equal(t, "mine", query[string](t, db, "SELECT name FROM events"), "Close closed the user's database, or the store changed its table")
+	require.Zero(t, query[int](t, db, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'webhook\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name <> 'events'"))
 }

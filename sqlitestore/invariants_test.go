@@ -1,0 +1,138 @@
+package sqlitestore_test
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshia/webhook"
+)
+
+// requireInvariants holds what is kept in two places against each other: lanes, gaps and flags against the rows that they
+// sum up.
+func requireInvariants(t *testing.T, path string) {
+	t.Helper()
+	db := pool(t, path)
+	for name, wrong := range map[string]string{
+		"leases of a lane": `SELECT count(*) FROM webhook_lanes l
+			WHERE leases <> (SELECT count(*) FROM webhook_deliveries WHERE endpoint = l.endpoint AND state = 'leased')`,
+		"due times of a lane": `SELECT count(*) FROM webhook_lanes l
+			WHERE first_due IS NOT (SELECT min(due_at) FROM webhook_deliveries WHERE endpoint = l.endpoint AND state = 'pending' AND attempt_count = 0)
+			OR again_due IS NOT (SELECT min(due_at) FROM webhook_deliveries WHERE endpoint = l.endpoint AND state = 'pending' AND attempt_count > 0)`,
+		"eligible lanes": `SELECT count(*) FROM webhook_lanes l JOIN webhook_endpoints p ON p.key = l.endpoint
+			WHERE (eligible_at IS NOT NULL) <> (coalesce(first_due, again_due) IS NOT NULL AND deleted_at IS NULL AND state IN ('active', 'paused') AND leases < max(1, window_size))`,
+		"blocked lanes": `SELECT count(*) FROM webhook_lanes l JOIN webhook_endpoints p ON p.key = l.endpoint
+			WHERE blocked <> (coalesce(first_due, again_due) IS NOT NULL AND deleted_at IS NULL AND state IN ('active', 'paused') AND leases >= max(1, window_size))`,
+		"moments of lanes": `SELECT count(*) FROM webhook_lanes WHERE eligible_at IS NOT NULL AND
+			eligible_at <> max(min(coalesce(first_due, again_due), coalesce(again_due, first_due)), coalesce(served_at, 0), iif(state = 'paused', coalesce(paused_until, 0), 0))`,
+		"open gaps": `SELECT count(*) FROM webhook_lanes l JOIN webhook_endpoints p ON p.key = l.endpoint
+			WHERE (state IN ('pending', 'disabled') AND deleted_at IS NULL) <> EXISTS (SELECT 1 FROM webhook_gaps WHERE endpoint = l.endpoint AND closed_at IS NULL)`,
+		"idle events": `SELECT count(*) FROM webhook_events e WHERE idle <> NOT EXISTS (SELECT 1 FROM webhook_deliveries WHERE event = e.key)`,
+		"contents":    `SELECT count(*) FROM webhook_events WHERE (contents = 1) <> (body IS NOT NULL)`,
+		"columns of a state": `SELECT count(*) FROM webhook_deliveries WHERE (state = 'pending') <> (due_at IS NOT NULL)
+			OR (state = 'leased') <> (token IS NOT NULL) OR (state = 'leased') <> (lease_until IS NOT NULL) OR (state = 'leased') <> (leased_at IS NOT NULL)
+			OR (state IN ('succeeded', 'failed')) <> (finished_at IS NOT NULL) OR (state = 'failed') <> (reason <> '') OR (state = 'pending' AND again <> (attempt_count > 0))`,
+		"attempts": `SELECT count(*) FROM webhook_deliveries d
+			WHERE (SELECT count(*) FROM webhook_attempts WHERE delivery = d.key) <> attempt_count - (state = 'leased')`,
+		"subscriptions": `SELECT count(*) FROM webhook_subscriptions s LEFT JOIN webhook_endpoints p ON p.key = s.endpoint
+			WHERE p.key IS NULL OR p.deleted_at IS NOT NULL OR p.tenant <> s.tenant`,
+		"orphans": `SELECT count(*) FROM webhook_deliveries WHERE event NOT IN (SELECT key FROM webhook_events) OR endpoint NOT IN (SELECT endpoint FROM webhook_lanes)`,
+	} {
+		require.Zero(t, query[int](t, db, wrong), name)
+	}
+	require.Equal(t, "ok", query[string](t, db, "PRAGMA integrity_check"))
+}
+
+// TestRandomCallsKeepTheInvariants makes all sorts of calls and looks at the tables.
+func TestRandomCallsKeepTheInvariants(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		path := file(t)
+		s := open(t, path)
+		r := rand.New(rand.NewPCG(seed, 1))
+		tenants := []string{"t", "u"}
+		var leases []webhook.Lease
+		var list []webhook.Event
+		ctx := t.Context()
+		judge := func(h webhook.Health, now time.Time) webhook.Health {
+			h.State = []webhook.EndpointState{webhook.EndpointActive, webhook.EndpointActive, webhook.EndpointPaused, webhook.EndpointDisabled, webhook.EndpointPending}[r.IntN(5)]
+			h.Slow, h.Window = r.IntN(3) == 0, r.IntN(4)
+			if h.PausedUntil = now.Add(time.Duration(r.IntN(5)) * time.Millisecond); r.IntN(2) == 0 {
+				h.PausedUntil = time.Time{}
+			}
+			return h
+		}
+		for n := range 400 {
+			tenant := tenants[r.IntN(2)]
+			id := string(rune('a' + r.IntN(5)))
+			switch r.IntN(14) {
+			case 0:
+				_, _ = s.CreateEndpoint(ctx, webhook.Endpoint{ID: id, Tenant: tenant, Events: [][]string{{"*"}, {"test.happened"}, {"test.other"}}[r.IntN(3)], Health: webhook.Health{State: webhook.EndpointActive, Window: 2}}, 10)
+			case 1:
+				_, _ = s.JudgeEndpoint(ctx, tenant, id, judge)
+			case 2:
+				if e, err := s.Endpoint(ctx, tenant, id); err == nil {
+					e.Events = []string{"*", "a"}[:1+r.IntN(2)]
+					_, err = s.UpdateEndpoint(ctx, e, judge)
+					require.NoError(t, err)
+				}
+			case 3:
+				if r.IntN(5) == 0 {
+					_ = s.DeleteEndpoint(ctx, tenant, id)
+				}
+			case 4, 5, 6:
+				list = append(list, events(1+r.IntN(4))...)
+				req := webhook.EnqueueRequest{Tenant: tenant, Events: list[max(0, len(list)-5):]}
+				if r.IntN(2) == 0 {
+					req.HandOver = &webhook.HandOver{Owner: "one", Term: time.Duration(r.IntN(20)) * time.Millisecond, Max: r.IntN(4)}
+				}
+				if r.IntN(4) == 0 {
+					req.Direct = &webhook.Direct{EndpointID: id, Kind: []webhook.DeliveryKind{webhook.KindTest, webhook.KindRedelivery}[r.IntN(2)], Owner: "one", Term: time.Hour}
+				}
+				result, err := s.Enqueue(ctx, req)
+				if err == nil {
+					leases = append(leases, result.Leases...)
+				}
+			case 7, 8, 9:
+				req := webhook.ClaimRequest{Owner: "one", Term: time.Duration(r.IntN(20)) * time.Millisecond, Max: r.IntN(8), MaxSlow: r.IntN(3), Skip: []webhook.EndpointRef{{Tenant: tenant, ID: id}}}
+				if r.IntN(10) == 0 {
+					req.MaxAge = 50 * time.Millisecond
+				}
+				c, err := s.Claim(ctx, req)
+				require.NoError(t, err)
+				leases = append(leases, c.Leases...)
+			case 10, 11:
+				var outcomes []webhook.Outcome
+				for range min(len(leases), r.IntN(4)) {
+					i := r.IntN(len(leases))
+					o := retry(leases[i], time.Duration(r.IntN(3))*time.Millisecond)
+					o.Kind = []webhook.OutcomeKind{webhook.OutcomeDelivered, webhook.OutcomeFailed, webhook.OutcomeRetry, webhook.OutcomeInterrupted, webhook.OutcomeReleased}[r.IntN(5)]
+					o.Reason = webhook.FailExhausted
+					if r.IntN(4) == 0 {
+						o.Judge = judge
+					}
+					outcomes = append(outcomes, o)
+				}
+				_, err := s.Record(ctx, outcomes)
+				require.NoError(t, err)
+			case 12:
+				if len(leases) > 0 {
+					l := leases[r.IntN(len(leases))]
+					_ = s.EraseDelivery(ctx, l.Delivery.Tenant, l.Delivery.ID)
+				}
+			case 13:
+				_, err := s.Prune(ctx, webhook.PruneRequest{Deliveries: time.Duration(r.IntN(100)) * time.Millisecond, Bodies: time.Duration(r.IntN(50)) * time.Millisecond, Max: r.IntN(20)})
+				require.NoError(t, err)
+				if r.IntN(20) == 0 {
+					_, err := s.EraseTenant(ctx, tenant, 1000)
+					require.NoError(t, err)
+				}
+			}
+			if n%20 == 19 {
+				requireInvariants(t, path)
+			}
+		}
+	}
+}
