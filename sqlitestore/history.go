@@ -157,14 +157,11 @@ func search(tenant string, f *webhook.DeliveryFilter) (query string, args []any,
 	also("d.tenant = ?", tenant)
 	switch f.State {
 	case "":
-	case webhook.DeliveryFailed:
-		index = "webhook_deliveries_failed"
-		also("d.state = 'failed'")
-	case webhook.DeliveryPending, webhook.DeliveryLeased:
-		index = "webhook_deliveries_open"
-		also("d.finished_at IS NULL AND d.state = ?", f.State)
-	default:
+	case webhook.DeliverySucceeded: // as nearly all are
 		also("d.state = ?", f.State)
+	default:
+		index = "webhook_deliveries_state"
+		also("d.state <> 'succeeded' AND d.state = ?", f.State)
 	}
 	if f.EndpointID != "" {
 		index = "webhook_deliveries_endpoint"

@@ -102,7 +102,7 @@ CREATE INDEX webhook_deliveries_event ON webhook_deliveries (event);
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint, again, due_at) WHERE state = 'pending';
 CREATE INDEX webhook_deliveries_leased ON webhook_deliveries (lease_until) WHERE state = 'leased';
 CREATE INDEX webhook_deliveries_open ON webhook_deliveries (created_at) WHERE finished_at IS NULL;
-CREATE INDEX webhook_deliveries_failed ON webhook_deliveries (tenant, created_at) WHERE state = 'failed';
+CREATE INDEX webhook_deliveries_state ON webhook_deliveries (tenant, state, created_at) WHERE state <> 'succeeded';
 CREATE INDEX webhook_deliveries_finished ON webhook_deliveries (finished_at) WHERE finished_at IS NOT NULL;
 
 -- Attempts: the log.
