@@ -1,5 +1,5 @@
 // Quickstart is webhooks from end to end in one process: a receiver, an endpoint, the eight events, one failure with
-// its retry, and the log of it all.
+// its retry, and the log of it all, which stays in a SQLite file.
 //
 //	go run ./examples/quickstart
 package main
@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -21,16 +22,19 @@ import (
 	"time"
 
 	"github.com/meshia/webhook"
+	"github.com/meshia/webhook/sqlitestore"
 )
 
 func main() {
-	if err := run(context.Background(), os.Stdout); err != nil {
+	file := flag.String("db", "quickstart.db", "the SQLite file that the log is kept in; it grows with each run")
+	flag.Parse()
+	if err := run(context.Background(), *file, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer) error {
+func run(ctx context.Context, file string, out io.Writer) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	secret := webhook.GenerateSecret() // the two sides share it
@@ -44,11 +48,17 @@ func run(ctx context.Context, out io.Writer) error {
 	server := httptest.NewTLSServer(downOnce(events[1].ID, receiver))
 	defer server.Close()
 
+	store, err := sqlitestore.Open(ctx, file, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+
 	// The emitting side. The retries are quick here: by default they come after about 10 s, 1 min and 6 min.
 	retries := webhook.Schedule{500 * time.Millisecond, time.Second, 2 * time.Second}
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
-	d, err := webhook.NewDispatcher(webhook.NewMemoryStore(nil), &webhook.Config{
+	d, err := webhook.NewDispatcher(store, &webhook.Config{
 		Retry:  retries,
 		Logger: slog.New(slog.DiscardHandler), // the table says it all
 		// Only since the receiver is on this machine: such addresses, ports and certificates are refused otherwise.
@@ -64,11 +74,23 @@ func run(ctx context.Context, out io.Writer) error {
 
 	err = emit(ctx, out, d, webhook.Endpoint{URL: server.URL + "/webhooks", Events: []string{webhook.AllEvents}, Secret: secret}, events, retries)
 	stop()
-	return errors.Join(err, <-stopped)
+	if err = errors.Join(err, <-stopped); err == nil {
+		fmt.Fprintf(out, "The log stays in %s.\n", file)
+	}
+	return err
 }
 
 // emit adds the endpoint, emits the events, and prints the log once all of them are settled.
 func emit(ctx context.Context, out io.Writer, d *webhook.Dispatcher, endpoint webhook.Endpoint, events []webhook.Event, retries webhook.Schedule) error {
+	before, err := d.Endpoints(ctx) // of an earlier run, whose receiver ended with it
+	if err != nil {
+		return err
+	}
+	for _, e := range before {
+		if err := d.DeleteEndpoint(ctx, e.ID); err != nil {
+			return err
+		}
+	}
 	endpoint, ping, err := d.AddEndpoint(ctx, endpoint) // saves and pings
 	if err != nil {
 		return err
@@ -78,17 +100,17 @@ func emit(ctx context.Context, out io.Writer, d *webhook.Dispatcher, endpoint we
 	if err := d.Emit(ctx, events...); err != nil { // nil: stored, all of them
 		return err
 	}
-	deliveries, err := settled(ctx, d)
+	deliveries, err := settled(ctx, d, endpoint.ID)
 	if err != nil {
 		return err
 	}
 	return printLog(out, deliveries)
 }
 
-// settled waits until nothing is left to send, and returns the log, the oldest delivery first.
-func settled(ctx context.Context, d *webhook.Dispatcher) ([]webhook.Delivery, error) {
+// settled waits until nothing is left to send, and returns the endpoint's log, the oldest delivery first.
+func settled(ctx context.Context, d *webhook.Dispatcher, endpointID string) ([]webhook.Delivery, error) {
 	for {
-		page, err := d.Deliveries(ctx, webhook.DeliveryFilter{})
+		page, err := d.Deliveries(ctx, webhook.DeliveryFilter{EndpointID: endpointID})
 		if err != nil {
 			return nil, err
 		}

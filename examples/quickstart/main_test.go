@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshia/webhook"
+	"github.com/meshia/webhook/sqlitestore"
 )
 
 // table is what one run prints as its log: each row split where at least two spaces are.
@@ -81,9 +82,24 @@ func requireStory(t *testing.T, output string) {
 
 func TestQuickstart(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
-	require.NoError(t, run(t.Context(), &out))
-	requireStory(t, out.String())
+	file := filepath.Join(t.TempDir(), "log.db")
+	for range 2 { // the second run finds what the first one left
+		var out bytes.Buffer
+		require.NoError(t, run(t.Context(), file, &out))
+		requireStory(t, out.String())
+		require.Contains(t, out.String(), "The log stays in "+file+".\n")
+	}
+	store, err := sqlitestore.Open(t.Context(), file, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	page, err := store.Deliveries(t.Context(), "", webhook.DeliveryFilter{})
+	require.NoError(t, err)
+	require.Len(t, page.Deliveries, 18)
+}
+
+func TestAFileThatIsNoLogFails(t *testing.T) {
+	t.Parallel()
+	require.ErrorContains(t, run(t.Context(), t.TempDir(), &bytes.Buffer{}), "sqlite")
 }
 
 func TestStoryHasEachDocumentedType(t *testing.T) {
@@ -102,7 +118,7 @@ func TestInterruptedRunFails(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, run(ctx, &bytes.Buffer{}), context.Canceled)
+	require.ErrorIs(t, run(ctx, filepath.Join(t.TempDir(), "log.db"), &bytes.Buffer{}), context.Canceled)
 }
 
 func TestUndeliveredIsAnError(t *testing.T) {
@@ -122,7 +138,7 @@ func TestGoRun(t *testing.T) {
 	t.Parallel()
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), "go", "run", "./examples/quickstart")
+	cmd := exec.CommandContext(t.Context(), "go", "run", "./examples/quickstart", "-db", filepath.Join(t.TempDir(), "log.db"))
 	cmd.Dir = root
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -2,6 +2,11 @@
 // shows its log.
 //
 //	go run ./examples/service -allow-insecure-targets
+//	go run ./examples/service -store sqlite:webhooks.db
+//	go run ./examples/service -store postgres://localhost/app
+//
+// On Postgres any number of them may run at once, those with -workers=false to emit only; on one SQLite file, any
+// number on one machine. WEBHOOK_SEALING_KEYS=ID:KEY, with a KEY of `openssl rand -base64 32`, seals the secrets.
 //
 // It answers POST /webhooks, POST /emit, GET /deliveries and GET /healthz; the handlers describe them, and
 // examples/README.md has requests to try.
@@ -20,6 +25,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -38,12 +44,13 @@ func main() {
 type config struct {
 	addr            string
 	store           string
+	workers         bool
 	insecureTargets bool
 	retryInitial    time.Duration
 }
 
 // run serves until ctx ends.
-func run(ctx context.Context, args []string, out, logs io.Writer) error {
+func run(ctx context.Context, args []string, out, logs io.Writer) (err error) {
 	cfg, err := parse(args, out)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil
@@ -52,12 +59,16 @@ func run(ctx context.Context, args []string, out, logs io.Writer) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(logs, nil))
-	store, closeStore, err := openStore(cfg.store)
+	store, closeStore, err := openStore(ctx, cfg.store)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	d, err := webhook.NewDispatcher(store, cfg.dispatcher(log))
+	defer func() { err = errors.Join(err, closeStore()) }()
+	settings := cfg.dispatcher(log)
+	if settings.Sealer, err = sealer(); err != nil {
+		return err
+	}
+	d, err := webhook.NewDispatcher(store, settings)
 	if err != nil {
 		return err
 	}
@@ -65,8 +76,9 @@ func run(ctx context.Context, args []string, out, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	log.Info("listening", "addr", listener.Addr().String(), "store", cfg.store, "insecure_targets", cfg.insecureTargets, "retry_initial", cfg.retryInitial)
-	return serve(ctx, listener, d, log)
+	kind, _, _ := strings.Cut(cfg.store, ":") // what follows may have a password in it
+	log.Info("listening", "addr", listener.Addr().String(), "store", kind, "workers", cfg.workers, "insecure_targets", cfg.insecureTargets, "retry_initial", cfg.retryInitial)
+	return serve(ctx, listener, d, cfg.workers, log)
 }
 
 func parse(args []string, out io.Writer) (config, error) {
@@ -74,7 +86,8 @@ func parse(args []string, out io.Writer) (config, error) {
 	flags := flag.NewFlagSet("service", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // main prints the error
 	flags.StringVar(&cfg.addr, "addr", "127.0.0.1:8080", "address to listen at")
-	flags.StringVar(&cfg.store, "store", "memory", "where events and their log are kept: memory (lost when the process ends)")
+	flags.StringVar(&cfg.store, "store", "memory", "where events and their log are kept: memory (lost when the process ends), sqlite:FILE, or postgres://...")
+	flags.BoolVar(&cfg.workers, "workers", true, "send what is due; without it the service accepts events and other processes on its store send them")
 	flags.BoolVar(&cfg.insecureTargets, "allow-insecure-targets", false, "accept webhooks with http:// URLs, on loopback addresses and on any port; for development")
 	flags.DurationVar(&cfg.retryInitial, "retry-initial", 10*time.Second, "about how long to wait before the first retry; the second and the third wait 6 times as long as the one before")
 	err := flags.Parse(args)
@@ -93,16 +106,6 @@ func parse(args []string, out io.Writer) (config, error) {
 	return cfg, nil
 }
 
-// openStore opens the store of this name; what it returns beside it closes the store again.
-func openStore(name string) (webhook.Store, func(), error) {
-	switch name {
-	case "memory":
-		return webhook.NewMemoryStore(nil), func() {}, nil
-	default:
-		return nil, nil, fmt.Errorf("-store %q is unknown", name)
-	}
-}
-
 // dispatcher is the dispatcher's configuration: the defaults, but for what the flags say.
 func (cfg config) dispatcher(log *slog.Logger) *webhook.Config {
 	c := &webhook.Config{Retry: webhook.Backoff{Initial: cfg.retryInitial}, Logger: log}
@@ -119,7 +122,7 @@ const grace = 5 * time.Second
 
 // serve answers requests and sends events until ctx ends. It then stops in this order: no more requests, so that no
 // more events come in; then no more deliveries, once those that are in flight are through.
-func serve(ctx context.Context, listener net.Listener, d *webhook.Dispatcher, log *slog.Logger) error {
+func serve(ctx context.Context, listener net.Listener, d *webhook.Dispatcher, workers bool, log *slog.Logger) error {
 	requests, cutRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutRequests()
 	server := &http.Server{
@@ -135,7 +138,11 @@ func serve(ctx context.Context, listener net.Listener, d *webhook.Dispatcher, lo
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSending()
 	sent := make(chan error, 1)
-	go func() { sent <- d.Run(sending) }()
+	if workers {
+		go func() { sent <- d.Run(sending) }()
+	} else {
+		sent <- nil
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 

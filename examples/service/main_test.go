@@ -29,15 +29,17 @@ func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	cfg, err := parse(nil, io.Discard)
 	require.NoError(t, err)
-	require.Equal(t, config{addr: "127.0.0.1:8080", store: "memory", retryInitial: 10 * time.Second}, cfg)
-	cfg, err = parse([]string{"-addr", ":1", "-store", "memory", "-allow-insecure-targets", "-retry-initial", "250ms"}, io.Discard)
+	require.Equal(t, config{addr: "127.0.0.1:8080", store: "memory", workers: true, retryInitial: 10 * time.Second}, cfg)
+	cfg, err = parse([]string{"-addr", ":1", "-store", "sqlite:x.db", "-workers=false", "-allow-insecure-targets", "-retry-initial", "250ms"}, io.Discard)
 	require.NoError(t, err)
-	require.Equal(t, config{addr: ":1", store: "memory", insecureTargets: true, retryInitial: 250 * time.Millisecond}, cfg)
+	require.Equal(t, config{addr: ":1", store: "sqlite:x.db", insecureTargets: true, retryInitial: 250 * time.Millisecond}, cfg)
 
 	for want, args := range map[string][]string{
 		`unexpected argument "extra"`:                   {"extra"},
 		"flag provided but not defined: -adr":           {"-adr", ":1"},
-		`-store "floppy" is unknown`:                    {"-store", "floppy"},
+		`-store "floppy" is none of memory`:             {"-store", "floppy"},
+		`-store "sqlite" is none of memory`:             {"-store", "sqlite:"},
+		`-store "postgres" is none of memory`:           {"-store", "postgres"},
 		"-retry-initial 0s must be positive":            {"-retry-initial", "0"},
 		"-retry-initial -1s must be positive":           {"-retry-initial", "-1s"},
 		"Backoff.Initial is negative or over Max":       {"-retry-initial", "25h"},
@@ -193,7 +195,7 @@ func TestServeDrains(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background())
 		var logs bytes.Buffer
 		served := make(chan error, 1)
-		go func() { served <- serve(ctx, listener, r.d, newLog(&logs)) }()
+		go func() { served <- serve(ctx, listener, r.d, true, newLog(&logs)) }()
 
 		require.Equal(t, http.StatusCreated, post("/webhooks", `{"url":"https://example.com/hook","events":["*"]}`))
 		r.receiver.Script("", webhooktest.Answer{Delay: 12 * time.Second})
@@ -237,7 +239,7 @@ func TestServeStopsWithDeliveriesWaiting(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background())
 		var logs bytes.Buffer
 		served := make(chan error, 1)
-		go func() { served <- serve(ctx, make(pipe), r.d, newLog(&logs)) }()
+		go func() { served <- serve(ctx, make(pipe), r.d, true, newLog(&logs)) }()
 		synctest.Wait()
 		r.emit(stoppedEvent("evt_1"))
 		synctest.Wait()
@@ -255,7 +257,7 @@ func (broken) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func TestServeFailsWithItsListener(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		require.ErrorIs(t, serve(context.Background(), broken{make(pipe)}, newRig(t, nil, nil).d, quiet), net.ErrClosed)
+		require.ErrorIs(t, serve(context.Background(), broken{make(pipe)}, newRig(t, nil, nil).d, true, quiet), net.ErrClosed)
 	})
 }
 
@@ -284,7 +286,7 @@ func TestProgram(t *testing.T) {
 		require.FailNow(t, "no such line: "+pattern)
 		return nil
 	}
-	base := "http://" + until(`msg=listening addr=(\S+) store=memory insecure_targets=true retry_initial=10ms`)[1]
+	base := "http://" + until(`msg=listening addr=(\S+) store=memory workers=true insecure_targets=true retry_initial=10ms`)[1]
 	post := func(path, body string) (int, string) {
 		resp, err := http.Post(base+path, "application/json", strings.NewReader(body))
 		require.NoError(t, err)
@@ -319,5 +321,5 @@ func TestProgram(t *testing.T) {
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)
 	require.Equal(t, 1, exit.ExitCode())
-	require.Equal(t, "service: -store \"floppy\" is unknown\n", string(out))
+	require.Equal(t, "service: -store \"floppy\" is none of memory, sqlite:FILE, postgres://...\n", string(out))
 }
