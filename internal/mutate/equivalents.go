@@ -120,6 +120,10 @@ var equivalents = []Equivalent{
 		"no other state has this reason",
 	},
 	{
+		"rotation.go", "Dispatcher.RevealSecret", "if (false && (err != nil)) || len(e.Secrets) == 0 {",
+		"with an error there is no endpoint, and so no secret",
+	},
+	{
 		"internal/netguard/netguard.go", "New", `if false && (runtime.GOOS == "plan9") {`,
 		"the tests do not run there",
 	},

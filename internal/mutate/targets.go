@@ -2,15 +2,13 @@ package main
 
 import "regexp"
 
-// receiving matches the names of most tests of signatures and receivers.
-const receiving = "Verif|Sign|Secret|Unsigned|Receiver|Request|MaxAge|Tolerance|Timestamp|Dedup|Handle|Middleware|Refus|Header|Scheme|Mismatch|Vector|Body|Duplicate|Byte|AsSent"
-
-// Names of most tests of the other files.
+// Each matches the names of most tests that notice something in the files of a target.
 const (
-	settling    = "WhatBecomes|AttemptTells|Polic|Retr|Schedule|Wait|Interrupted|Settle|Backoff"
-	sending     = "Receiver|Response|Rune|Header|TLS|Connection|Sent|Named|Wire|Rotation|Secret|Overlap|UsedAgain|Attempt|Stricter|Line|Exchange|Phase|Cancels"
-	running     = "Run|Slot|ALease|Window|IsAway|Stale|Owner|Drain|Interrupted|Panics|Hear|Hanging|Outcome|Record|Told|Transaction|Wakes|Away|Dispatcher|Shows?$"
-	dispatching = "Endpoint|Adding|Refuse|Rotat|Secret|Tenant|Ping|ATest|Redeliver|URL|Emit|Changed|Switched|Field|Stricter|SoMany|Cancels"
+	receiving   = "Verif|Sign|Secret|Unsigned|Receiver|Request|MaxAge|Tolerance|Timestamp|Dedup|Handle|Middleware|Refus|Header|Scheme|Mismatch|Vector|Body|Duplicate|Byte|AsSent"
+	settling    = "Becomes|AttemptTells|Polic|Retr|Schedule|Waits|Interrupted|NotHearing|IsLogged|Switching"
+	sending     = "ReceiverCan|Response|Rune|Clip|Header|TLS|Connection|Sent|Named|Wire|Class|Context|Secret|Overlap|KeysOf|Broken|ALine|IDThat|Stricter|Cancels"
+	running     = "Run|Slot|ALease|Window|Away|Stale|Owner|Panics|Hear|Hanging|Outcome|Told|Logged|Stopping|Claimed|HandedOver|UsersKeeps|MoreOf|ARetry|Wakes|Dispatcher"
+	dispatching = "Endpoint|Adding|Refuse|Rotat|Secret|ATenant|Ping|ATest|Redeliver|URL|Emit|Changed|Switch|Field|Stricter|Cancels|RunHears|StoresError|LeasesNothing|NotReaching|Description"
 )
 
 // targets are the guards that the library's promises rest on.
