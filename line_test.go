@@ -15,8 +15,8 @@ import (
 	"github.com/meshia/webhook/webhooktest"
 )
 
-// TestALineServesTheNextRequestUnlessADialMayBeUnderWay: what a dial that nobody waits for any more tells must not count
-// as the next request's.
+// TestALineServesTheNextRequestUnlessADialMayBeUnderWay: what a dial that nobody waits for any more tells must not
+// count as the next request's.
 func TestALineServesTheNextRequestUnlessADialMayBeUnderWay(t *testing.T) {
 	for name, c := range map[string]struct {
 		after time.Duration          // the request began,
