@@ -105,7 +105,9 @@ func (d *Dispatcher) direct(
 	// What happened is recorded also for a caller who has gone.
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin)
 	defer cancel()
-	d.record(after, []settled{s})
+	recorded := []settled{s}
+	d.record(after, recorded)
+	s = recorded[0] // with the endpoint's health around it
 	if s.Kind == OutcomeRetry || s.Kind == OutcomeInterrupted || s.Kind == OutcomeReleased || s.after.State != s.before.State {
 		d.Wake(after)
 	}

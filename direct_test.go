@@ -78,6 +78,26 @@ func TestRunHearsOfWhatADirectDeliveryLeft(t *testing.T) {
 	}
 }
 
+func TestRunHearsOfAnEndpointThatIsActiveAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, webhooktest.NewReceiver(t, failing), pollHourly).run()
+		r.receiver.Script("/new", failing, ok)
+		e := r.endpoint("old")
+		r.emit()
+		synctest.Wait()
+		e.URL = "https://example.com/new"
+		e, _, err := r.d.UpdateEndpoint(r.ctx, e)
+		require.NoError(t, err)
+		require.Equal(t, webhook.EndpointPending, e.Health.State)
+		time.Sleep(time.Minute)
+		require.Len(t, r.receiver.Requests(), 2, "the retry is due and waits")
+		_, err = r.d.Ping(r.ctx, e.ID)
+		require.NoError(t, err)
+		start := time.Now()
+		require.Equal(t, start, r.receiver.WaitFor(t.Context(), 4)[3].Time)
+	})
+}
+
 func TestAPingWithoutAnAnswerIsNotRepeatedWithTheOtherSecret(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, webhooktest.NewReceiver(t, webhooktest.Answer{Fault: webhooktest.Close}), nil)

@@ -193,8 +193,8 @@ func (d *Dispatcher) checkEvent(e *Event) error {
 	if len(e.Body) > d.cfg.MaxEventBytes {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrEventTooLarge, len(e.Body), d.cfg.MaxEventBytes)
 	}
-	if e.dataAt > 0 && e.dataAt < len(e.Body) && isID(e.ID) {
-		return nil // its form was checked when it was made
+	if e.asMade() {
+		return e.check()
 	}
 	e.dataAt = 0
 	// Put together by hand, or received from elsewhere: the fields must be what the body says.

@@ -37,6 +37,7 @@ type Event struct {
 
 	named  bool  // the caller chose the id
 	dataAt int   // where "data" starts in Body, where this process encoded it; 0: unknown
+	first  *byte // of Body, where this process encoded it
 	err    error // why the event could not be made; Emit returns it
 }
 
@@ -95,17 +96,32 @@ func newEvent(eventType, sessionID string, data []byte, opts []EventOption) Even
 	}
 
 	b := make([]byte, 0, len(`{"event":"","timestamp":"2006-01-02T15:04:05Z","session_id":"","data":}`)+len(eventType)+len(sessionID)+len(data))
-	b = append(b, `{"event":"`...) // names need no escaping
-	b = append(b, eventType...)
-	b = append(b, `","timestamp":"`...)
-	b = e.Time.AppendFormat(b, time.RFC3339)
-	b = append(b, `","session_id":`...)
-	b = appendString(b, sessionID)
-	b = append(b, `,"data":`...)
+	b = e.appendHead(b)
 	e.dataAt = len(b)
 	b = append(b, data...)
 	e.Body = append(b, '}')
+	e.first = &e.Body[0]
 	return e
+}
+
+// appendHead writes the body up to the data.
+func (e *Event) appendHead(b []byte) []byte {
+	b = append(b, `{"event":"`...) // names need no escaping
+	b = append(b, e.Type...)
+	b = append(b, `","timestamp":"`...)
+	b = e.Time.AppendFormat(b, time.RFC3339)
+	b = append(b, `","session_id":`...)
+	b = appendString(b, e.SessionID)
+	return append(b, `,"data":`...)
+}
+
+// asMade reports whether the body is the one that newEvent encoded, and says what the fields say.
+func (e *Event) asMade() bool {
+	if e.dataAt <= 0 || e.dataAt >= len(e.Body) || &e.Body[0] != e.first {
+		return false
+	}
+	var buffer [256]byte
+	return bytes.Equal(e.appendHead(buffer[:0]), e.Body[:e.dataAt])
 }
 
 func (e *Event) check() error {

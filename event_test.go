@@ -150,6 +150,13 @@ func TestAnEventThatWasChangedIsCheckedAgain(t *testing.T) {
 	}{
 		"an id of another form":            {func(e *webhook.Event) { e.ID = "evt.1" }, webhook.ErrInvalidID},
 		"no id":                            {func(e *webhook.Event) { e.ID = "" }, webhook.ErrInvalidID},
+		"another type":                     {func(e *webhook.Event) { e.Type = "plan.completed" }, webhook.ErrInvalidEvent},
+		"another time":                     {func(e *webhook.Event) { e.Time = e.Time.Add(time.Second) }, webhook.ErrInvalidEvent},
+		"another session":                  {func(e *webhook.Event) { e.SessionID = "s" }, webhook.ErrInvalidEvent},
+		"a session that is no text":        {func(e *webhook.Event) { e.SessionID = "\xff\x00" }, webhook.ErrInvalidEvent},
+		"metadata that is no text":         {func(e *webhook.Event) { e.Metadata = map[string]string{"a": "\x00"} }, webhook.ErrInvalidEvent},
+		"data that is none":                {func(e *webhook.Event) { e.Body = bytes.Replace(e.Body, []byte(`"data":{`), []byte(`"data":[`), 1) }, webhook.ErrInvalidEvent},
+		"other data":                       {func(e *webhook.Event) { e.Body = bytes.Replace(e.Body, []byte(`"error":""`), []byte(`"error":"x"`), 1) }, nil},
 		"another good id":                  {func(e *webhook.Event) { e.ID = "mine" }, nil},
 		"no body":                          {func(e *webhook.Event) { e.Body = nil }, webhook.ErrInvalidEvent},
 		"a body that breaks off":           {func(e *webhook.Event) { e.Body = e.Body[:20] }, webhook.ErrInvalidEvent},

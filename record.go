@@ -67,7 +67,7 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 		r.workers.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), leaseMargin)
 			defer cancel()
-			r.keepRecording(ctx, slices.Clone(left))
+			r.keepRecording(ctx, left)
 			r.giveBack(left)
 		})
 	}
@@ -94,9 +94,14 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 
 // record writes outcomes, until ctx ends. What cannot be written is left to the end of its lease, and sent again.
 func (e *engine) record(ctx context.Context, batch []settled) {
-	if left := e.tryRecord(ctx, batch); len(left) > 0 {
-		e.keepRecording(ctx, left)
+	if err := e.recordOnce(ctx, batch); err != nil {
+		e.warnNotRecorded(ctx, batch, err)
+		e.keepRecording(ctx, batch)
 	}
+}
+
+func (e *engine) warnNotRecorded(ctx context.Context, batch []settled, err error) {
+	e.log.LogAttrs(ctx, slog.LevelWarn, "webhook: recording outcomes failed, trying again", slog.Int("outcomes", len(batch)), slog.Any("error", err))
 }
 
 // giveBack frees the slots of a batch, but for those of the outcomes that are left.
@@ -126,7 +131,7 @@ func (e *engine) tryRecord(ctx context.Context, batch []settled) (left []settled
 	if err == nil {
 		return nil
 	}
-	e.log.LogAttrs(ctx, slog.LevelWarn, "webhook: recording outcomes failed, trying again", slog.Int("outcomes", len(batch)), slog.Any("error", err))
+	e.warnNotRecorded(ctx, batch, err)
 	if len(batch) == 1 {
 		return slices.Clone(batch)
 	}
@@ -138,21 +143,27 @@ func (e *engine) tryRecord(ctx context.Context, batch []settled) (left []settled
 	return left
 }
 
-// keepRecording tries outcomes that the store refused in rounds, until none is left or ctx ends.
+// keepRecording tries outcomes that the store refused in rounds, each alone, until all are written or ctx ends.
 func (e *engine) keepRecording(ctx context.Context, left []settled) {
+	written := make([]bool, len(left))
 	err := retryStore(ctx, func() (last error) {
-		left = slices.DeleteFunc(left, func(s settled) bool {
-			err := e.recordOnce(ctx, []settled{s})
-			if err != nil {
-				last = err
+		for i := range left {
+			if written[i] {
+				continue
 			}
-			return err == nil
-		})
+			if err := e.recordOnce(ctx, left[i:i+1]); err != nil {
+				last = err
+			} else {
+				written[i] = true
+			}
+		}
 		return last
 	}, func(error) {})
 	for i := range left {
-		e.log.LogAttrs(ctx, slog.LevelError, "webhook: an outcome could not be recorded; the delivery will be sent again",
-			slog.String("delivery", left[i].DeliveryID), slog.Int("attempt", left[i].Attempt.Number), slog.Any("error", err))
+		if !written[i] {
+			e.log.LogAttrs(ctx, slog.LevelError, "webhook: an outcome could not be recorded; the delivery will be sent again",
+				slog.String("delivery", left[i].DeliveryID), slog.Int("attempt", left[i].Attempt.Number), slog.Any("error", err))
+		}
 	}
 }
 

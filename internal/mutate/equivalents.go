@@ -108,7 +108,7 @@ var equivalents = []Equivalent{
 		"the context that is asked next has ended before Run begins to close",
 	},
 	{
-		"dispatcher.go", "Dispatcher.checkEvent", "if false && (e.dataAt > 0 && e.dataAt < len(e.Body) && isID(e.ID)) {",
+		"dispatcher.go", "Dispatcher.checkEvent", "if false && (e.asMade()) {",
 		"what New made passes the whole check as well; this saves it",
 	},
 	{
