@@ -32,6 +32,7 @@ type engine struct {
 	sender   sender
 	rules    rules
 	keys     keyring
+	counts   counters
 	shut     keyless   // endpoints that this process cannot sign for
 	unsealed sync.Once // the warning about secrets that are not sealed
 	owner    string    // names this dispatcher in leases
@@ -115,6 +116,7 @@ func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 	if err != nil {
 		return fmt.Errorf("webhook: emit: %w", err)
 	}
+	d.counts.emitted.Add(int64(len(events)))
 	if res.Queued {
 		d.wake(ctx, r)
 	}

@@ -187,6 +187,7 @@ func (e *engine) recordOnce(ctx context.Context, batch []settled) error {
 		return fmt.Errorf("webhook: the store answered %d of %d outcomes", len(applied), len(batch))
 	}
 	for i := range batch {
+		e.counts.add(batch[i].Kind, applied[i])
 		e.tell(ctx, &batch[i], applied[i])
 	}
 	return nil

@@ -150,6 +150,25 @@ func TestAStaleOwnerChangesNothing(t *testing.T) {
 		d := other.only()
 		require.Equal(t, webhook.DeliverySucceeded, d.State)
 		require.Equal(t, []webhook.AttemptResult{webhook.AttemptInterrupted, webhook.AttemptDelivered}, results(d))
+		require.Equal(t, int64(1), r.d.Counts().Stale)
+		require.Equal(t, int64(1), r.d.Counts().Delivered+other.d.Tenant("any").Counts().Delivered)
+	})
+}
+
+func TestWhatComesOfAttemptsIsCounted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, webhooktest.NewReceiver(t, failing, ok, webhooktest.Answer{Status: 410}, hanging), func(c *webhook.Config) { c.Drain = time.Second }).run()
+		r.endpoint("hook")
+		r.emit() // fails, and is delivered
+		time.Sleep(time.Minute)
+		e := r.emit() // gone
+		time.Sleep(time.Minute)
+		require.NoError(t, r.d.Emit(r.ctx, e))
+		r.endpoint("other", "plan.completed")
+		require.NoError(t, r.d.Emit(r.ctx, webhook.PlanCompleted.New("", webhook.PlanCompletedData{})))
+		time.Sleep(time.Second)
+		r.stop()
+		require.Equal(t, webhook.Counts{Emitted: 4, Delivered: 1, Retried: 1, Failed: 1, Interrupted: 1}, r.d.Counts())
 	})
 }
 
