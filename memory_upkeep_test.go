@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -151,6 +152,19 @@ func TestMemoryStoreForgetsGapsThatNobodyAddsTo(t *testing.T) {
 	})
 }
 
+func TestMemoryStoreForgetsGapsWithTheirEndpoint(t *testing.T) {
+	inMemory(t, &webhook.MemoryConfig{MaxFinished: 1}, func(m *memory) {
+		for i := range 2 {
+			e := m.add(fmt.Sprint(i), webhook.Health{State: webhook.EndpointDisabled})
+			m.emit(1)
+			require.NoError(m, m.DeleteEndpoint(m.Context(), "t", e.ID))
+		}
+		n := m.Sizes()
+		require.Equal(m, 1, n["deleted"])
+		require.Equal(m, 1, n["gaps"])
+	})
+}
+
 // TestMemoryStoreSkipsInPlace lets one dispatcher skip the endpoint that has waited longest: it is still the first for
 // the other.
 func TestMemoryStoreSkipsInPlace(t *testing.T) {
@@ -223,4 +237,37 @@ func TestMemoryNames(t *testing.T) {
 		rest = rest[:min(len(rest), 700)]
 		require.Equal(t, append([]string{}, rest...), names.After(&after, 700))
 	}
+}
+
+// TestMemoryStoreErasesWhileOthersRead is for the race detector: a delivery that was read is copied without the lock.
+func TestMemoryStoreErasesWhileOthersRead(t *testing.T) {
+	t.Parallel()
+	m := &memory{MemoryStore: webhook.NewMemoryStore(nil), T: t}
+	m.add("e", webhook.Health{Window: 1000})
+	m.emit(200)
+	leases := m.claim(200)
+	for _, l := range leases {
+		o := webhook.Outcome{Tenant: "t", DeliveryID: l.Delivery.ID, Token: l.Token, Kind: webhook.OutcomeDelivered}
+		o.Attempt.ResponseBody = []byte("contents")
+		_, err := m.Record(m.Context(), []webhook.Outcome{o})
+		require.NoError(m, err)
+	}
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for _, l := range leases {
+				if d, err := m.Delivery(t.Context(), "t", l.Delivery.ID); err != nil || len(d.Attempts) != 1 {
+					t.Errorf("a delivery with %d attempts: %v", len(d.Attempts), err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for _, l := range leases {
+			if err := m.EraseDelivery(t.Context(), "t", l.Delivery.ID); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
 }

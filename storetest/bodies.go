@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"time"
 
 	"github.com/meshia/webhook"
 )
@@ -75,6 +76,28 @@ var bodyCases = []kase{
 			c.record(outcome(l, webhook.OutcomeDelivered))
 			equal(c, "bodies that are said to be removed", c.prune(webhook.PruneRequest{Bodies: c.tick}).Bodies, 1)
 			c.bare(l.Event)
+		},
+	},
+	{
+		name:    "by the store's time, not by the event's own",
+		promise: promiseOldBody,
+		f: func(c *check) {
+			for age := c.tick; ; age *= 2 {
+				time.Sleep(age + c.tick/2)
+				t0 := c.now()
+				events := c.dated()
+				c.enqueue(webhook.EnqueueRequest{Tenant: "t", Events: events})
+				early := c.prune(webhook.PruneRequest{Bodies: age})
+				if c.now().Sub(t0) < age {
+					equal(c, "bodies that are said to be removed too early", early.Bodies, 0)
+					time.Sleep(age + c.tick/2)
+					equal(c, "bodies that are said to be removed", c.prune(webhook.PruneRequest{Bodies: age}).Bodies, 2)
+					c.bare(events[0])
+					c.bare(events[1])
+					return
+				}
+				c.want(age < 100*c.tick, "a call takes more than %v", age) // else a slow store has another try
+			}
 		},
 	},
 	{

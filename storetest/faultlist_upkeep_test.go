@@ -148,10 +148,17 @@ var upkeepFaults = []fault{
 			return gaps, err
 		}
 	}},
-	{"prune", "an open gap goes too", func(f *faulty) {
-		f.gaps = func(ctx context.Context, tenant, id string) ([]webhook.Gap, error) {
-			gaps, err := f.Store.Gaps(ctx, tenant, id)
-			return slices.DeleteFunc(gaps, func(g webhook.Gap) bool { return g.To.IsZero() }), err
+	{"prune", "a gap goes by when it was opened", func(f *faulty) {
+		f.gapsBut(func(g webhook.Gap) bool { return !g.To.IsZero() && g.To.Sub(g.From) > time.Millisecond })
+	}},
+	{"prune", "an open gap goes too", func(f *faulty) { f.gapsBut(func(g webhook.Gap) bool { return g.To.IsZero() }) }},
+	{"prune", "an event is as old as it says", func(f *faulty) {
+		f.event = func(ctx context.Context, tenant, id string) (webhook.Event, error) {
+			e, err := f.Store.Event(ctx, tenant, id)
+			if err == nil && time.Since(e.Time) > 100*far {
+				err = webhook.ErrNotFound
+			}
+			return e, err
 		}
 	}},
 	{"prune bodies", "bodies stay", func(f *faulty) { f.prunesAs(func(req *webhook.PruneRequest) { req.Bodies = 0 }) }},

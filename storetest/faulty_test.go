@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/meshia/webhook"
@@ -193,6 +194,14 @@ func (f *faulty) deliveriesAs(change func(d *webhook.Delivery)) {
 			change(&page.Deliveries[i])
 		}
 		return page, err
+	}
+}
+
+// gapsBut leaves out some of the gaps that are read.
+func (f *faulty) gapsBut(drop func(webhook.Gap) bool) {
+	f.gaps = func(ctx context.Context, tenant, id string) ([]webhook.Gap, error) {
+		gaps, err := f.Store.Gaps(ctx, tenant, id)
+		return slices.DeleteFunc(gaps, drop), err
 	}
 }
 

@@ -113,6 +113,29 @@ var pruneCases = []kase{
 		},
 	},
 	{
+		name:    "an event by when it was stored, not by its own time",
+		promise: promiseOldEvent,
+		f: func(c *check) {
+			for age := c.tick; ; age *= 2 {
+				time.Sleep(age + c.tick/2) // a store that does not note the time must not find it by chance
+				t0 := c.now()
+				events := c.dated()
+				c.enqueue(webhook.EnqueueRequest{Tenant: "t", Events: events})
+				c.prune(webhook.PruneRequest{Deliveries: age})
+				_, first := c.store.Event(c.Context(), "t", events[0].ID)
+				_, second := c.store.Event(c.Context(), "t", events[1].ID)
+				if c.now().Sub(t0) < age {
+					c.want(first == nil && second == nil, "events stored less than %v ago: %v, %v", age, first, second)
+					time.Sleep(age + c.tick/2)
+					c.prune(webhook.PruneRequest{Deliveries: age})
+					c.unknown("t", events...)
+					return
+				}
+				c.want(age < 100*c.tick, "a call takes more than %v", age) // else a slow store has another try
+			}
+		},
+	},
+	{
 		name:    "an event with its last delivery",
 		promise: promiseOldEvent,
 		f: func(c *check) {
@@ -157,7 +180,30 @@ var pruneCases = []kase{
 			c.gap(gaps[0], e, webhook.GapDisabled, 2)
 			equal(c, "gaps of a deleted endpoint", len(c.gaps(deleted)), 0)
 			c.turn(e, webhook.EndpointActive)
-			c.gap(c.gaps(e)[0], e, webhook.GapDisabled, 2)
+			gaps = c.gaps(e)
+			equal(c, "gaps", len(gaps), 1)
+			c.gap(gaps[0], e, webhook.GapDisabled, 2)
+		},
+	},
+	{
+		name:    "a gap by when it was closed",
+		promise: promiseOldGap,
+		f: func(c *check) {
+			e := c.endpoint("t")
+			for age := c.tick; ; age *= 2 {
+				c.turn(e, webhook.EndpointDisabled)
+				c.emit("t", 1)
+				time.Sleep(age + c.tick/2)
+				t0 := c.now()
+				c.turn(e, webhook.EndpointActive)
+				c.prune(webhook.PruneRequest{Deliveries: age})
+				gaps := c.gaps(e)
+				if c.now().Sub(t0) < age {
+					equal(c, "gaps", len(gaps), 1)
+					return
+				}
+				c.want(age < 100*c.tick, "a call takes more than %v", age) // else a slow store has another try
+			}
 		},
 	},
 	{
@@ -231,6 +277,15 @@ func (c *check) prune(req webhook.PruneRequest) (sum webhook.PruneResult) {
 	}
 	c.failf("Prune says again and again that there is more to remove: %+v", sum)
 	return sum
+}
+
+// dated are two new events, one of the far past and one of the far future.
+func (c *check) dated() (events []webhook.Event) {
+	for _, year := range []int{1999, 2999} {
+		at := time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)
+		events = append(events, webhook.NewEventType[any](happened, "", nil).New("", year, webhook.WithID(c.name("evt")), webhook.WithTime(at)))
+	}
+	return events
 }
 
 // fill gives an outcome's row all the contents that it can have.
