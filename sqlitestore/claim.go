@@ -17,7 +17,7 @@ const settleAtOnce = 500
 // Claim implements [webhook.Queue].
 func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
 	var claimed webhook.Claimed
-	err := s.write(ctx, &write{weight: req.Max + 1, do: func(t *txn) (err error) {
+	err := s.write(ctx, &write{weight: max(0, req.Max) + 1, do: func(t *txn) (err error) {
 		claimed, err = t.claim(&req)
 		return err
 	}})
@@ -65,7 +65,6 @@ func (t *txn) claim(req *webhook.ClaimRequest) (c webhook.Claimed, err error) {
 	if err != nil {
 		return c, err
 	}
-	failpoint.Pass(failpoint.K6)
 	picks, err := t.pick(line, req.Max, &slow)
 	if err != nil {
 		return c, err
@@ -73,6 +72,7 @@ func (t *txn) claim(req *webhook.ClaimRequest) (c webhook.Claimed, err error) {
 	if c.Leases, err = t.take(picks, req); err != nil {
 		return c, err
 	}
+	failpoint.Pass(failpoint.K6)
 	if err := t.flush(); err != nil {
 		return c, err
 	}

@@ -76,12 +76,13 @@ func open(ctx context.Context, path string, cfg *Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The writer alone may change anything, and has a cache for the pages that every transaction touches.
+	// The writer alone may change anything, and has a cache for the pages that every transaction touches. It has no
+	// busy_timeout: see patiently.
 	if s.writer, err = sql.Open("sqlite", dsn+"&_txlock=immediate&_pragma=cache_size(-16000)"); err != nil {
 		return nil, err
 	}
 	s.writer.SetMaxOpenConns(1)
-	if s.reader, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)"); err != nil {
+	if s.reader, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)&_pragma=busy_timeout("+s.busyMillis()+")"); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.reader.SetMaxOpenConns(s.cfg.Readers)
@@ -113,7 +114,6 @@ func (s *Store) dsn(path string) (string, error) {
 		abs = "/" + abs
 	}
 	q := url.Values{"_pragma": {
-		"busy_timeout(" + s.busyMillis() + ")",
 		"synchronous(FULL)",
 		"fullfsync(1)", // on macOS nothing else reaches the disk
 	}}
@@ -164,10 +164,13 @@ func (s *Store) start(ctx context.Context) error {
 		return err
 	}
 	// Here and not when they are first needed: in a transaction, the pool may have no other connection to prepare them on.
-	var err error
-	if s.prepared, err = prepareAll(ctx, s.writer, statements); err != nil {
+	if err := s.patiently(ctx, func() (err error) {
+		s.prepared, err = prepareAll(ctx, s.writer, statements)
+		return err
+	}); err != nil {
 		return err
 	}
+	var err error
 	s.reads, err = prepareAll(ctx, s.reader, readStatements)
 	return err
 }
@@ -177,6 +180,9 @@ func prepareAll(ctx context.Context, db *sql.DB, queries []string) ([]*sql.Stmt,
 	for _, q := range queries {
 		stmt, err := db.PrepareContext(ctx, q)
 		if err != nil {
+			for _, stmt := range list {
+				_ = stmt.Close()
+			}
 			return nil, fmt.Errorf("preparing %q: %w", q, err)
 		}
 		list = append(list, stmt)

@@ -89,8 +89,11 @@ type listed struct {
 
 func (d *listed) dest() []any {
 	return []any{
-		&d.key, &d.ID, &d.Tenant, &d.EventID, &d.EventType, &d.EndpointID, &d.Kind, &d.State, &d.Reason, stamp{&d.CreatedAt}, stamp{&d.NextAttemptAt},
-		stamp{&d.FinishedAt}, &d.AttemptCount, &d.Interrupted, &d.RedeliveryOf,
+		&d.key, &d.ID, &d.Tenant, &d.EventID, &d.EventType, &d.EndpointID, &d.Kind, &d.State, &d.Reason,
+		stamp{&d.CreatedAt},
+		stamp{&d.NextAttemptAt},
+		stamp{&d.FinishedAt},
+		&d.AttemptCount, &d.Interrupted, &d.RedeliveryOf,
 	}
 }
 
@@ -164,7 +167,9 @@ func search(tenant string, f *webhook.DeliveryFilter) (query string, args []any,
 		also("d.state <> 'succeeded' AND d.state = ?", f.State)
 	}
 	if f.EndpointID != "" {
-		index = "webhook_deliveries_endpoint"
+		if index == "webhook_deliveries_tenant" { // of what did not succeed there is little, of one endpoint there may be much
+			index = "webhook_deliveries_endpoint"
+		}
 		also("d.endpoint = (SELECT key FROM webhook_endpoints WHERE tenant = ? AND id = ?)", tenant, f.EndpointID)
 	}
 	if f.EventType != "" {

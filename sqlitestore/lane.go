@@ -39,8 +39,14 @@ func (l *lane) dest() []any {
 	h := &l.health
 	return []any{
 		&l.key, &l.tenant, &l.id, &l.version, &l.deleted,
-		&h.State, &h.Reason, stamp{&h.Since}, &h.Verified, &h.Generation, &h.Window, &h.Slow, stamp{&h.PausedUntil}, &h.Failures,
-		stamp{&h.FailingSince}, stamp{&h.LastSuccess}, &h.AcceptedSecret,
+		&h.State, &h.Reason,
+		stamp{&h.Since},
+		&h.Verified, &h.Generation, &h.Window, &h.Slow,
+		stamp{&h.PausedUntil},
+		&h.Failures,
+		stamp{&h.FailingSince},
+		stamp{&h.LastSuccess},
+		&h.AcceptedSecret,
 		&l.leases, &l.firstDue, &l.againDue, &l.served, &l.servedFirst, &l.eligible, &l.blocked,
 	}
 }

@@ -83,9 +83,9 @@ func TestAMigrationThatFailsLeavesNothing(t *testing.T) {
 
 func TestManyOpenANewFileAtOnce(t *testing.T) {
 	t.Parallel()
-	for range 3 {
+	for range 2 {
 		path := file(t)
-		inParallel(t, 8, 8, func(i int) error {
+		inParallel(t, 6, 6, func(i int) error {
 			s, err := sqlitestore.Open(context.Background(), path, nil)
 			if err != nil {
 				return err

@@ -37,21 +37,27 @@ func (s *Store) checkPragmas(ctx context.Context, on querier) error {
 	return nil
 }
 
-// walMode switches the file to WAL, which lasts. SQLite does not always wait for who has the file, so this does.
+// walMode switches the file to WAL, which lasts.
 func (s *Store) walMode(ctx context.Context) error {
+	var mode string
+	err := s.patiently(ctx, func() error { return s.writer.QueryRowContext(ctx, "PRAGMA journal_mode = WAL").Scan(&mode) })
+	if err == nil && !strings.EqualFold(mode, "wal") {
+		err = &PragmaError{"journal_mode", strings.ToUpper(mode), "WAL (does the file system support it?)"}
+	}
+	return err
+}
+
+// patiently calls f again while SQLite's lock is taken, for BusyTimeout. It asks more often than SQLite itself would,
+// which comes to ask ten times a second: another process that writes without a pause lets go of the lock for some
+// microseconds only, and who asks so seldom hardly ever meets them.
+func (s *Store) patiently(ctx context.Context, f func() error) error {
 	deadline := time.Now().Add(s.cfg.BusyTimeout)
-	for {
-		var mode string
-		err := s.writer.QueryRowContext(ctx, "PRAGMA journal_mode = WAL").Scan(&mode)
-		switch {
-		case err == nil && strings.EqualFold(mode, "wal"):
-			return nil
-		case err == nil:
-			return &PragmaError{"journal_mode", strings.ToUpper(mode), "WAL (does the file system support it?)"}
-		case code(err) != sqlite3.SQLITE_BUSY || time.Now().After(deadline):
+	for wait := 100 * time.Microsecond; ; wait = min(2*wait, time.Millisecond) {
+		err := f()
+		if code(err) != sqlite3.SQLITE_BUSY || !time.Now().Before(deadline) {
 			return err
 		}
-		timer := time.NewTimer(5 * time.Millisecond)
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()

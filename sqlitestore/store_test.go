@@ -29,6 +29,9 @@ func TestContract(t *testing.T) {
 
 // TestContractOnAPoolOfOneConnection has the store wait for itself wherever it wants a second connection.
 func TestContractOnAPoolOfOneConnection(t *testing.T) {
+	if underRaceDetector {
+		t.Skip("the same calls as TestContract makes, and SQLite takes ten times as long under the race detector")
+	}
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) webhook.Store {
 		s, _ := single(t, file(t))
@@ -37,7 +40,7 @@ func TestContractOnAPoolOfOneConnection(t *testing.T) {
 	})
 }
 
-// TestContractWithOtherTables has the user's own tables in the file.
+// TestTheFileMayHaveTheUsersOwnTables has tables in the file that are not the store's.
 func TestTheFileMayHaveTheUsersOwnTables(t *testing.T) {
 	t.Parallel()
 	path := file(t)

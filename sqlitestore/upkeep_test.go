@@ -80,9 +80,11 @@ func TestPruneIsBounded(t *testing.T) {
 	s := open(t, path)
 	endpoint(t, s, "t", "we_1", func(e *webhook.Endpoint) { e.Health.Window = 10_000 })
 	emit(t, s, "t", events(1500)...)
+	var outcomes []webhook.Outcome
 	for _, l := range claim(t, s, 1500) {
-		record(t, s, delivered(l))
+		outcomes = append(outcomes, delivered(l))
 	}
+	record(t, s, outcomes...)
 	r, err := s.Prune(t.Context(), webhook.PruneRequest{Deliveries: 1, Max: 50})
 	require.NoError(t, err)
 	require.True(t, r.More)

@@ -117,7 +117,7 @@ func (s *Store) alone(w *write) {
 func (s *Store) run(tx *sql.Tx, batch []*write) (ok bool) {
 	t := newTxn(tx, s.prepared)
 	for _, w := range batch {
-		if w.err, w.panicked = t.part(w.do); w.panicked != nil || w.err != nil && !errors.As(w.err, new(refusal)) {
+		if w.panicked, w.err = t.part(w.do); w.panicked != nil || w.err != nil && !errors.As(w.err, new(refusal)) {
 			_ = tx.Rollback() // SQLite may have done so already
 			return false
 		}
@@ -143,9 +143,9 @@ func (s *Store) run(tx *sql.Tx, batch []*write) (ok bool) {
 }
 
 // part does one part. What it panics with, a Judge for example, is its caller's business and not the leader's.
-func (t *txn) part(do func(*txn) error) (err error, panicked any) {
+func (t *txn) part(do func(*txn) error) (panicked any, err error) {
 	defer func() { panicked = recover() }()
-	return do(t), nil
+	return nil, do(t)
 }
 
 // take removes from the queue what goes into one transaction, the first in any case.
@@ -214,11 +214,14 @@ func finish(batch []*write) {
 // not fail for it. release ends what goes with the transaction, which must be over by then.
 func (s *Store) begin(ctx context.Context) (tx *sql.Tx, release func(), err error) {
 	detached, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	timer := time.AfterFunc(s.cfg.BusyTimeout+time.Second, cancel) // SQLite waits for BusyTimeout by itself; this is for the pool
+	timer := time.AfterFunc(s.cfg.BusyTimeout+time.Second, cancel) // the wait for the lock has an end of its own; this is for the pool
 	stop := context.AfterFunc(ctx, cancel)
 	release = cancel
 	if s.own {
-		tx, err = s.writer.BeginTx(detached, nil)
+		err = s.patiently(detached, func() (err error) {
+			tx, err = s.writer.BeginTx(detached, nil)
+			return err
+		})
 	} else {
 		tx, release, err = s.beginOnPool(detached, cancel)
 	}
