@@ -247,3 +247,22 @@ func TestAFullDisk(t *testing.T) {
 	require.Equal(t, [2]int{before[0] + 5, before[1] + 5}, stored())
 	require.Len(t, claim(t, s, 100), 10)
 }
+
+func TestASharedTransactionIsBounded(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	s, db := single(t, path)
+	count := commits(t, db)
+	var calls []func() error
+	for range 5 {
+		list := events(700)
+		calls = append(calls, func() error {
+			_, err := s.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: list})
+			return err
+		})
+	}
+	for _, err := range crowd(t, s, pool(t, path), calls...) {
+		require.NoError(t, err)
+	}
+	require.Equal(t, int64(3), count.Load(), "two calls, and two, and one")
+}

@@ -1,0 +1,74 @@
+package sqlitestore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshia/webhook"
+)
+
+// TestAClaimSettlesABoundedNumber has more expire, and more leases run out, than one call settles.
+func TestAClaimSettlesABoundedNumber(t *testing.T) {
+	t.Parallel()
+	const n = 1200 // of each
+	path := file(t)
+	s := open(t, path)
+	endpoint(t, s, "t", "we_1", func(e *webhook.Endpoint) { e.Health.Window = 10_000 })
+	emit(t, s, "t", events(n)...)
+	c, err := s.Claim(t.Context(), webhook.ClaimRequest{Owner: "one", Term: time.Millisecond, Max: n})
+	require.NoError(t, err)
+	require.Len(t, c.Leases, n)
+	emit(t, s, "t", events(n)...)
+	db := pool(t, path)
+	time.Sleep(2 * time.Millisecond) // what the leases last
+	calls := 0
+	for req := (webhook.ClaimRequest{Owner: "two", Term: time.Hour, Max: 10, MaxAge: time.Millisecond}); ; calls++ {
+		c, err := s.Claim(t.Context(), req)
+		require.NoError(t, err)
+		require.Empty(t, c.Leases, "what is too old was handed out")
+		if c.Next != 0 {
+			require.Negative(t, c.Next)
+			break
+		}
+	}
+	require.GreaterOrEqual(t, calls, 4)
+	require.Equal(t, 2*n, query[int](t, db, "SELECT count(*) FROM webhook_deliveries WHERE reason = 'expired'"))
+	require.Equal(t, n, query[int](t, db, "SELECT count(*) FROM webhook_attempts WHERE error = 'lost'"))
+	requireInvariants(t, path)
+}
+
+func TestNextCountsWhatExpires(t *testing.T) {
+	t.Parallel()
+	s := open(t, file(t))
+	endpoint(t, s, "t", "we_1", func(e *webhook.Endpoint) {
+		e.Health.State = webhook.EndpointPaused
+		e.Health.PausedUntil = time.Now().Add(time.Hour)
+	})
+	emit(t, s, "t", events(1)...)
+	for age, most := range map[time.Duration]time.Duration{0: time.Hour, time.Minute: time.Minute} {
+		c, err := s.Claim(t.Context(), webhook.ClaimRequest{Owner: "one", Term: time.Hour, Max: 1, MaxAge: age})
+		require.NoError(t, err)
+		require.Positive(t, c.Next)
+		require.LessOrEqual(t, c.Next, most)
+		require.Greater(t, c.Next, most/2)
+	}
+}
+
+// TestAClaimGoesOnWhereOneEndpointHasMore has one endpoint fill what the others leave.
+func TestAClaimGoesOnWhereOneEndpointHasMore(t *testing.T) {
+	t.Parallel()
+	s := open(t, file(t))
+	for _, tenant := range []string{"a", "b", "c"} {
+		endpoint(t, s, tenant, "we_1")
+	}
+	emit(t, s, "a", events(300)...)
+	emit(t, s, "b", events(2)...)
+	emit(t, s, "c", events(1)...)
+	served := map[string]int{}
+	for _, l := range claim(t, s, 200) {
+		served[l.Delivery.Tenant]++
+	}
+	require.Equal(t, map[string]int{"a": 197, "b": 2, "c": 1}, served)
+}
