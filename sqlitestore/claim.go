@@ -60,8 +60,8 @@ func (t *txn) claim(req *webhook.ClaimRequest) (c webhook.Claimed, err error) {
 	for _, ref := range req.Skip {
 		skip[ref] = true
 	}
-	slow := max(0, min(req.Max, req.MaxSlow))
-	line, err := t.line(req.Max, slow, skip)
+	slow := max(0, req.MaxSlow)
+	line, err := t.line(req.Max, min(req.Max, slow), skip)
 	if err != nil {
 		return c, err
 	}

@@ -56,6 +56,21 @@ func TestNextCountsWhatExpires(t *testing.T) {
 	}
 }
 
+// TestNextOfASlowEndpoint has room for another slow lease, but not for another lease.
+func TestNextOfASlowEndpoint(t *testing.T) {
+	t.Parallel()
+	s := open(t, file(t))
+	endpoint(t, s, "t", "we_1", func(e *webhook.Endpoint) { e.Health.Slow = true })
+	emit(t, s, "t", events(3)...)
+	for maxSlow, now := range map[int]bool{5: true, 1: false} {
+		c, err := s.Claim(t.Context(), webhook.ClaimRequest{Owner: "one", Term: time.Hour, Max: 1, MaxSlow: maxSlow})
+		require.NoError(t, err)
+		require.Len(t, c.Leases, 1)
+		require.Equal(t, now, c.Next == 0, "MaxSlow %d", maxSlow)
+		require.True(t, c.Blocked)
+	}
+}
+
 // TestAClaimGoesOnWhereOneEndpointHasMore has one endpoint fill what the others leave.
 func TestAClaimGoesOnWhereOneEndpointHasMore(t *testing.T) {
 	t.Parallel()

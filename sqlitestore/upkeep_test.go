@@ -2,6 +2,7 @@ package sqlitestore_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -263,6 +264,11 @@ func TestEraseTenant(t *testing.T) {
 		list, err := s.Endpoints(t.Context(), "t")
 		require.NoError(t, err)
 		require.Less(t, len(list), 4, "the endpoints do not go first")
+		for _, l := range claim(t, s, 100) {
+			if l.Delivery.Tenant == "t" {
+				require.True(t, slices.ContainsFunc(list, func(e webhook.Endpoint) bool { return e.ID == l.Endpoint.ID }), "a deleted endpoint is served")
+			}
+		}
 		for range 1000 {
 			if !more {
 				break

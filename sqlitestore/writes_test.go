@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -59,7 +60,7 @@ func TestConcurrentCallsShareCommits(t *testing.T) {
 	require.Equal(t, n, query[int](t, db, "SELECT count(*) FROM webhook_deliveries WHERE state = 'succeeded'"))
 }
 
-// crowd makes calls that share transactions: while another connection has the write lock they all line up.
+// crowd makes calls that share transactions: while another connection has the write lock they line up, in their order.
 func crowd(t *testing.T, s *sqlitestore.Store, db *sql.DB, calls ...func() error) []error {
 	t.Helper()
 	tx, err := db.BeginTx(t.Context(), nil)
@@ -68,8 +69,10 @@ func crowd(t *testing.T, s *sqlitestore.Store, db *sql.DB, calls ...func() error
 	var wg sync.WaitGroup
 	for i, call := range calls {
 		wg.Go(func() { errs[i] = call() })
+		for s.Waiting() <= i {
+			runtime.Gosched()
+		}
 	}
-	require.Eventually(t, func() bool { return s.Waiting() == len(calls) }, 4*time.Second, time.Millisecond)
 	require.NoError(t, tx.Rollback())
 	wg.Wait()
 	return errs
@@ -141,11 +144,11 @@ func TestACallerWhoLeavesFailsNobodyElse(t *testing.T) {
 		wg.Go(func() {
 			_, errs[i] = s.Enqueue(ctx, webhook.EnqueueRequest{Tenant: "t", Events: list[i : i+1]})
 		})
-		require.Eventually(t, func() bool { return s.Waiting() == i+1 }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return s.Waiting() == i+1 }, 4*time.Second, time.Millisecond)
 	}
-	for _, i := range []int{0, 3} {
+	for gone, i := range []int{0, 3} {
 		leave[i]()
-		require.Eventually(t, func() bool { return s.Waiting() == len(errs)-1 || i == 3 && s.Waiting() == len(errs)-2 }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return s.Waiting() == len(errs)-1-gone }, 4*time.Second, time.Millisecond)
 	}
 	require.NoError(t, tx.Rollback())
 	wg.Wait()
@@ -265,4 +268,63 @@ func TestASharedTransactionIsBounded(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, int64(3), count.Load(), "two calls, and two, and one")
+}
+
+// TestCallsOfOneTransactionSeeEachOther lines up calls of which each depends on the one before.
+func TestCallsOfOneTransactionSeeEachOther(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	s, db := open(t, path), pool(t, path)
+	endpoint(t, s, "t", "we_1", func(e *webhook.Endpoint) { e.Health.State = webhook.EndpointDisabled })
+	var results [4]webhook.EnqueueResult
+	list := events(len(results))
+	enqueue := func(i int) func() error {
+		return func() (err error) {
+			results[i], err = s.Enqueue(t.Context(), webhook.EnqueueRequest{
+				Tenant: "t", Events: list[i : i+1], HandOver: &webhook.HandOver{Owner: "one", Term: time.Hour, Max: 1},
+			})
+			return err
+		}
+	}
+	judge := func(f func(h *webhook.Health)) func() error {
+		return func() error {
+			_, err := s.JudgeEndpoint(t.Context(), "t", "we_1", func(h webhook.Health, _ time.Time) webhook.Health {
+				f(&h)
+				return h
+			})
+			return err
+		}
+	}
+	update := func() error {
+		e, err := s.Endpoint(t.Context(), "t", "we_1")
+		if err != nil {
+			return err
+		}
+		e.Events = []string{"test.other"}
+		_, err = s.UpdateEndpoint(t.Context(), e, nil)
+		return err
+	}
+	for _, err := range crowd(t, s, db,
+		enqueue(0), // is missed
+		judge(func(h *webhook.Health) { h.State = webhook.EndpointActive }),
+		enqueue(1),
+		judge(func(h *webhook.Health) { h.Failures = 7 }),
+		enqueue(2),
+		update,
+		enqueue(3), // is not subscribed to any more
+	) {
+		require.NoError(t, err)
+	}
+	gaps, err := s.Gaps(t.Context(), "t", "we_1")
+	require.NoError(t, err)
+	require.Len(t, gaps, 1)
+	require.Equal(t, int64(1), gaps[0].Count)
+	require.Empty(t, results[0].Leases)
+	require.Len(t, results[1].Leases, 1)
+	require.Zero(t, results[1].Leases[0].Endpoint.Health.Failures)
+	require.Len(t, results[2].Leases, 1)
+	require.Equal(t, 7, results[2].Leases[0].Endpoint.Health.Failures)
+	require.False(t, results[3].Queued || len(results[3].Leases) > 0)
+	require.Equal(t, 1, query[int](t, db, "SELECT count(DISTINCT stored_at) FROM webhook_events"), "they did not share a transaction")
+	requireInvariants(t, path)
 }
