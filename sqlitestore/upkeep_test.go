@@ -147,13 +147,15 @@ func TestARedeliveryKeepsTheContents(t *testing.T) {
 	t.Parallel()
 	s := open(t, file(t))
 	e := endpoint(t, s, "t", "we_1")
-	list := events(1)
-	emit(t, s, "t", list...)
+	first := happened.New("", 1, webhook.WithID("evt_1"), webhook.WithTime(time.Unix(1e9, 0)))
+	list := []webhook.Event{happened.New("", 1, webhook.WithID("evt_1"))} // the same one, made again
+	emit(t, s, "t", first)
 	l := claim(t, s, 1)[0]
 	record(t, s, delivered(l))
 	direct := &webhook.Direct{EndpointID: e.ID, Kind: webhook.KindRedelivery, RedeliveryOf: l.Delivery.ID, Owner: "one", Term: time.Hour}
 	result, err := s.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: list, Direct: direct})
 	require.NoError(t, err)
+	require.Equal(t, first.Body, result.Leases[0].Event.Body, "the first one's body does not stand")
 	require.Zero(t, prune(t, s, webhook.PruneRequest{Bodies: 1}))
 	require.Equal(t, webhook.PruneResult{Deliveries: 1}, prune(t, s, webhook.PruneRequest{Deliveries: 1, Bodies: 1}), "the event is needed")
 	record(t, s, delivered(result.Leases[0]))

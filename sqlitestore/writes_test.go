@@ -276,7 +276,8 @@ func TestCallsOfOneTransactionSeeEachOther(t *testing.T) {
 	path := file(t)
 	s, db := open(t, path), pool(t, path)
 	endpoint(t, s, "t", "we_1", func(e *webhook.Endpoint) { e.Health.State = webhook.EndpointDisabled })
-	var results [4]webhook.EnqueueResult
+	endpoint(t, s, "t", "we_2", func(e *webhook.Endpoint) { e.Health.State = webhook.EndpointPaused })
+	var results [5]webhook.EnqueueResult
 	list := events(len(results))
 	enqueue := func(i int) func() error {
 		return func() (err error) {
@@ -311,7 +312,9 @@ func TestCallsOfOneTransactionSeeEachOther(t *testing.T) {
 		judge(func(h *webhook.Health) { h.Failures = 7 }),
 		enqueue(2),
 		update,
-		enqueue(3), // is not subscribed to any more
+		enqueue(3), // we_1 does not subscribe to it any more
+		func() error { return s.DeleteEndpoint(t.Context(), "t", "we_2") },
+		enqueue(4),
 	) {
 		require.NoError(t, err)
 	}
@@ -324,7 +327,8 @@ func TestCallsOfOneTransactionSeeEachOther(t *testing.T) {
 	require.Zero(t, results[1].Leases[0].Endpoint.Health.Failures)
 	require.Len(t, results[2].Leases, 1)
 	require.Equal(t, 7, results[2].Leases[0].Endpoint.Health.Failures)
-	require.False(t, results[3].Queued || len(results[3].Leases) > 0)
+	require.True(t, results[3].Queued && len(results[3].Leases) == 0)
+	require.Zero(t, results[4])
 	require.Equal(t, 1, query[int](t, db, "SELECT count(DISTINCT stored_at) FROM webhook_events"), "they did not share a transaction")
 	requireInvariants(t, path)
 }
