@@ -102,11 +102,6 @@ func BenchmarkWalk(b *testing.B) {
 	b.ReportMetric(float64(commits(r)-before)/float64(b.N), "commits/op")
 }
 
-func commits(r *rig) int {
-	time.Sleep(1100 * time.Millisecond) // connections report what they did once a second
-	return r.count(`SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()`)
-}
-
 // BenchmarkEmitTo compares transactions of 32 clients that insert one row of an event's size with transactions that
 // emit an event: x-insert is the rate of the second divided by that of the first.
 func BenchmarkEmitTo(b *testing.B) {

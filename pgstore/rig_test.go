@@ -235,3 +235,9 @@ func (r *rig) exec(sql string, args ...any) {
 	_, err := r.pool.Exec(r.Context(), r.sql(sql), args...)
 	require.NoError(r, err)
 }
+
+// commits is how many transactions the database has committed.
+func commits(r *rig) int {
+	time.Sleep(1100 * time.Millisecond) // connections report what they did once a second
+	return r.count(`SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()`)
+}

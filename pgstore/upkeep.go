@@ -184,23 +184,23 @@ func (s *Store) EraseDelivery(ctx context.Context, tenant, id string) error {
 
 // sqlErase are the statements that remove a part of a tenant, in their order.
 var sqlErase = []string{
-	`WITH some AS (SELECT tenant, id FROM {endpoints} WHERE tenant = $1::text ORDER BY tenant, id LIMIT $2::int),
-	held AS MATERIALIZED (SELECT l.tenant, l.id FROM {lanes} l JOIN some s ON s.tenant = l.tenant AND s.id = l.id ORDER BY l.tenant, l.id FOR UPDATE OF l),
-	subscribed AS (DELETE FROM {subscriptions} u USING some s WHERE u.tenant = s.tenant AND u.endpoint_id = s.id),
+	`WITH part AS (SELECT tenant, id FROM {endpoints} WHERE tenant = $1::text ORDER BY tenant, id LIMIT $2::int),
+	held AS MATERIALIZED (SELECT l.tenant, l.id FROM {lanes} l JOIN part s ON s.tenant = l.tenant AND s.id = l.id ORDER BY l.tenant, l.id FOR UPDATE OF l),
+	subscribed AS (DELETE FROM {subscriptions} u USING part s WHERE u.tenant = s.tenant AND u.endpoint_id = s.id),
 	lanes AS (DELETE FROM {lanes} l USING held h WHERE l.tenant = h.tenant AND l.id = h.id),
-	gone AS (DELETE FROM {endpoints} e USING some s WHERE e.tenant = s.tenant AND e.id = s.id RETURNING 1) SELECT count(*) FROM gone`,
+	gone AS (DELETE FROM {endpoints} e USING part s WHERE e.tenant = s.tenant AND e.id = s.id RETURNING 1) SELECT count(*) FROM gone`,
 	`WITH gone AS (DELETE FROM {inbox} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {inbox} WHERE tenant = $1::text LIMIT $2::int)) AND tenant = $1::text RETURNING 1)
 	SELECT count(*) FROM gone`,
-	`WITH some AS (SELECT tenant, endpoint_id, number FROM {gaps} WHERE tenant = $1::text LIMIT $2::int),
-	gone AS (DELETE FROM {gaps} g USING some s WHERE g.tenant = s.tenant AND g.endpoint_id = s.endpoint_id AND g.number = s.number RETURNING 1)
+	`WITH part AS (SELECT tenant, endpoint_id, number FROM {gaps} WHERE tenant = $1::text LIMIT $2::int),
+	gone AS (DELETE FROM {gaps} g USING part s WHERE g.tenant = s.tenant AND g.endpoint_id = s.endpoint_id AND g.number = s.number RETURNING 1)
 	SELECT count(*) FROM gone`,
-	`WITH some AS (SELECT tenant, id FROM {deliveries} WHERE tenant = $1::text ORDER BY id LIMIT $2::int),
-	gone AS (DELETE FROM {deliveries} d USING some s WHERE d.tenant = s.tenant AND d.id = s.id RETURNING 1) SELECT count(*) FROM gone`,
-	`WITH some AS (SELECT tenant, delivery_id, number FROM {attempts} WHERE tenant = $1::text LIMIT $2::int),
-	gone AS (DELETE FROM {attempts} a USING some s WHERE a.tenant = s.tenant AND a.delivery_id = s.delivery_id AND a.number = s.number RETURNING 1)
+	`WITH part AS (SELECT tenant, id FROM {deliveries} WHERE tenant = $1::text ORDER BY id LIMIT $2::int),
+	gone AS (DELETE FROM {deliveries} d USING part s WHERE d.tenant = s.tenant AND d.id = s.id RETURNING 1) SELECT count(*) FROM gone`,
+	`WITH part AS (SELECT tenant, delivery_id, number FROM {attempts} WHERE tenant = $1::text LIMIT $2::int),
+	gone AS (DELETE FROM {attempts} a USING part s WHERE a.tenant = s.tenant AND a.delivery_id = s.delivery_id AND a.number = s.number RETURNING 1)
 	SELECT count(*) FROM gone`,
-	`WITH some AS (SELECT tenant, id FROM {events} WHERE tenant = $1::text ORDER BY id LIMIT $2::int),
-	gone AS (DELETE FROM {events} v USING some s WHERE v.tenant = s.tenant AND v.id = s.id RETURNING 1) SELECT count(*) FROM gone`,
+	`WITH part AS (SELECT tenant, id FROM {events} WHERE tenant = $1::text ORDER BY id LIMIT $2::int),
+	gone AS (DELETE FROM {events} v USING part s WHERE v.tenant = s.tenant AND v.id = s.id RETURNING 1) SELECT count(*) FROM gone`,
 }
 
 // EraseTenant implements [webhook.Upkeep].

@@ -17,9 +17,8 @@ type ear struct {
 	mu   sync.Mutex
 	open []*pgx.Conn // connections that listen, and that no Wait is using
 
-	telling bool          // a NOTIFY is on its way
-	next    bool          // somebody waits for it to send another one
-	told    chan struct{} // closed when the one on its way is done
+	telling bool          // a NOTIFY is on its way, or somebody was told to send one
+	next    chan struct{} // not nil: somebody waits to send the next one; closed when it is his turn
 }
 
 // Wake implements [webhook.Waker]. A NOTIFY that is asked for while one is on its way is sent after it, once for all
@@ -30,28 +29,30 @@ type ear struct {
 func (s *Store) Wake(ctx context.Context) error {
 	e := &s.ear
 	e.mu.Lock()
-	if e.telling {
-		if e.next {
-			e.mu.Unlock()
-			return nil // somebody else will
-		}
-		e.next = true
-		told := e.told
+	switch {
+	case e.telling && e.next != nil:
 		e.mu.Unlock()
-		<-told // a few milliseconds, or as long as notifyLimit; others rely on this call, so that it does not end with ctx
-		e.mu.Lock()
-		e.next = false
+		return nil // somebody else will
+	case e.telling:
+		turn := make(chan struct{})
+		e.next = turn
+		e.mu.Unlock()
+		<-turn // notifyLimit at most; others rely on this call, so that it does not end with ctx
+	default:
+		e.telling = true
+		e.mu.Unlock()
 	}
-	e.telling, e.told = true, make(chan struct{})
-	e.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), notifyLimit)
 	defer cancel()
 	_, err := s.pool.Exec(ctx, `SELECT pg_notify($1::text, '')`, s.names.channel())
 	e.mu.Lock()
-	e.telling = false
-	close(e.told)
-	e.mu.Unlock()
+	defer e.mu.Unlock()
+	e.telling = e.next != nil
+	if e.telling {
+		close(e.next)
+		e.next = nil
+	}
 	return fail("wake", err)
 }
 
