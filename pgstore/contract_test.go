@@ -3,6 +3,7 @@ package pgstore_test
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -27,5 +28,63 @@ func TestStoreKeepsTheContract(t *testing.T) {
 			configs.Store(webhook.Store(store), cfg)
 			return store
 		})
+	})
+}
+
+// What a proxy that pools transactions makes necessary: no prepared statements, or none that are kept.
+func TestEveryModeOfTheDriver(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		for _, mode := range []string{"cache_describe", "describe_exec", "exec", "simple_protocol"} {
+			t.Run(mode, func(t *testing.T) {
+				t.Parallel()
+				cfg := s.schema(t)
+				pool := connect(t, s.DSN("postgres")+" default_query_exec_mode="+mode)
+				r := &rig{Store: open(t, pool, cfg), TB: t, pool: pool, cfg: cfg}
+				e := r.endpoint("e", webhook.Health{})
+				off := r.endpoint("off", webhook.Health{State: webhook.EndpointDisabled})
+				first := event("first", "é'\"\\", webhook.WithMetadata(map[string]string{"a": "'\"\\"}))
+				result, err := r.Enqueue(t.Context(), webhook.EnqueueRequest{
+					Tenant: "t", Events: []webhook.Event{first}, HandOver: &webhook.HandOver{Owner: "o", Term: time.Hour, Max: 1},
+				})
+				require.NoError(t, err)
+				require.Len(t, result.Leases, 1)
+				r.record(webhook.OutcomeRetry, result.Leases...)
+				r.emit(3)
+				leases := r.claim(10)
+				require.Len(t, leases, 4)
+				r.record(webhook.OutcomeDelivered, leases...)
+				_, err = r.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{event("first", 2)}})
+				require.ErrorIs(t, err, webhook.ErrConflict)
+				result, err = r.Enqueue(t.Context(), webhook.EnqueueRequest{
+					Tenant: "t", Events: []webhook.Event{first}, Direct: &webhook.Direct{EndpointID: e.ID, Kind: webhook.KindRedelivery, Owner: "o", Term: time.Millisecond},
+				})
+				require.NoError(t, err)
+				require.Equal(t, first.Metadata, result.Leases[0].Event.Metadata)
+				require.Eventually(t, func() bool { return len(r.claim(1)) == 1 }, 20*time.Second, 2*time.Millisecond, "the lease is lost")
+				_, err = r.UpdateEndpoint(t.Context(), e, nil)
+				require.NoError(t, err)
+				_, err = r.JudgeEndpoint(t.Context(), "t", off.ID, func(h webhook.Health, now time.Time) webhook.Health {
+					h.State, h.Since = webhook.EndpointActive, now
+					return h
+				})
+				require.NoError(t, err)
+				gaps, err := r.Gaps(t.Context(), "t", off.ID)
+				require.NoError(t, err)
+				require.EqualValues(t, 4, gaps[0].Count)
+				page, err := r.Deliveries(t.Context(), "t", webhook.DeliveryFilter{State: webhook.DeliverySucceeded, Limit: 3})
+				require.NoError(t, err)
+				require.Len(t, page.Deliveries, 3)
+				require.NotEmpty(t, page.Deliveries[0].Attempts)
+				require.NoError(t, r.EraseDelivery(t.Context(), "t", page.Deliveries[0].ID))
+				_, err = r.Prune(t.Context(), webhook.PruneRequest{Deliveries: time.Nanosecond, Bodies: time.Nanosecond, Max: 10})
+				require.NoError(t, err)
+				_, err = r.Tenants(t.Context(), nil, 10)
+				require.NoError(t, err)
+				require.NoError(t, r.DeleteEndpoint(t.Context(), "t", e.ID))
+				_, err = r.EraseTenant(t.Context(), "t", 100)
+				require.NoError(t, err)
+			})
+		}
 	})
 }

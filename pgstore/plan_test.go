@@ -83,7 +83,7 @@ func TestClaimGrowsWithWhatItHandsOut(t *testing.T) {
 		t.Logf("blocks by rows and leases (0: an event is enqueued): %v", cost)
 		for limit := range cost[rows] {
 			require.Less(t, cost[rows][limit], 2*cost[2_000][limit]+100, "leases: %d", limit)
-			require.Less(t, cost[rows][limit], 400+60*limit, "leases: %d", limit)
+			require.Less(t, cost[rows][limit], 500+80*limit, "leases: %d", limit)
 		}
 	})
 }

@@ -2,6 +2,8 @@ package pgstore_test
 
 import (
 	"context"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -144,6 +146,14 @@ func TestARoleThatMayNotCreateTables(t *testing.T) {
 		e := r.endpoint("e", webhook.Health{})
 		r.emit(2)
 		leases := r.claim(2)
+		_, err = owner.pool.Exec(t.Context(), `REVOKE UPDATE, DELETE ON ALL TABLES IN SCHEMA `+schema+` FROM `+role)
+		require.NoError(t, err)
+		require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			_, err := r.Tx(tx).Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: r.events(2)})
+			return err
+		}), "a role that only emits")
+		_, err = owner.pool.Exec(t.Context(), `GRANT UPDATE, DELETE ON ALL TABLES IN SCHEMA `+schema+` TO `+role)
+		require.NoError(t, err)
 		r.record(webhook.OutcomeDelivered, leases...)
 		require.NoError(t, r.Wake(t.Context()))
 		require.NoError(t, r.EraseDelivery(t.Context(), "t", leases[0].Delivery.ID))
@@ -154,5 +164,31 @@ func TestARoleThatMayNotCreateTables(t *testing.T) {
 			more, err = r.EraseTenant(t.Context(), "t", 100)
 			require.NoError(t, err)
 		}
+	})
+}
+
+func TestEveryColumnIsDescribed(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		r := newRig(t, s)
+		doc, err := os.ReadFile("SCHEMA.md")
+		require.NoError(t, err)
+		tables := map[string]string{}
+		for _, section := range strings.Split(string(doc), "\n## ")[1:] {
+			name, rest, _ := strings.Cut(section, "\n")
+			tables["webhook_"+name] = rest
+		}
+		rows, err := r.pool.Query(t.Context(), `SELECT c.relname::text, a.attname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+			WHERE c.relnamespace = $1::text::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND c.relname <> 'webhook_meta'`, pgx.Identifier{r.cfg.Schema}.Sanitize())
+		require.NoError(t, err)
+		var table, column string
+		n := 0
+		_, err = pgx.ForEachRow(rows, []any{&table, &column}, func() error {
+			n++
+			require.Contains(t, tables[table], "| `"+column+"` |", table)
+			return nil
+		})
+		require.NoError(t, err)
+		require.Greater(t, n, 80)
 	})
 }
