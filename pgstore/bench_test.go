@@ -2,11 +2,9 @@ package pgstore_test
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -177,6 +175,3 @@ func BenchmarkEmitTo(b *testing.B) {
 	b.ReportMetric(rate(ours)/rate(plain), "x-insert")
 	b.ReportMetric(rate(together)/rate(plain), "x-both")
 }
-
-var _ = fmt.Sprint
-var _ = strings.Repeat

@@ -16,9 +16,9 @@ const (
 SELECT coalesce((SELECT min(due_at) FROM {deliveries} WHERE turn = 2) <= clock_timestamp(), false)
 	OR $1::bigint > 0 AND coalesce((SELECT min(created_at) FROM {deliveries} WHERE turn < 2) <= clock_timestamp() - $1::bigint * interval '1 microsecond', false)`
 
-	// sqlRoute takes what was enqueued out of the inbox: endpoints that got something may be served, and what they missed
-	// is added to their gaps. What is for a lane that somebody else holds stays for the next call, so that it waits for
-	// nobody. A lane that is already eligible is not written.
+	// sqlRoute takes what was enqueued out of the inbox: endpoints that got something may be served, and what they
+	// missed is added to their gaps. What is for a lane that somebody else holds stays for the next call, so that it
+	// waits for nobody. A lane that is already eligible is not written.
 	sqlRoute = `
 WITH box AS MATERIALIZED (SELECT ctid AS place, tenant, endpoint_id, gap, events, at FROM {inbox} LIMIT 20000 FOR UPDATE SKIP LOCKED),
 told AS MATERIALIZED (

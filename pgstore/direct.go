@@ -34,7 +34,8 @@ FROM unnest($2::text[], $3::text[]) AS i (id, type), clock
 RETURNING ` + deliveryColumns + `, d.token::text, d.leased_at`
 )
 
-// direct makes leased deliveries for one endpoint. It is what a person waits for who pressed a button, so it goes alone.
+// direct makes leased deliveries for one endpoint. It is what a person waits for who pressed a button, so it goes
+// alone.
 func (s *Store) direct(ctx context.Context, tenant string, events []prepared, to *webhook.Direct) (webhook.EnqueueResult, error) {
 	var args eventArgs
 	var types []string

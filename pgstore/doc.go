@@ -8,19 +8,19 @@
 //
 // # Events in your own transaction
 //
-// [Store.Tx] and [Store.SQLTx] let Dispatcher.EmitTo write into a transaction of yours, so that an event is stored if and
-// only if what it tells of is. Such a transaction only inserts: it waits for no dispatcher and no other transaction that
-// emits, unless that emits an event with the same id.
+// [Store.Tx] and [Store.SQLTx] let Dispatcher.EmitTo write into a transaction of yours, so that an event is stored if
+// and only if what it tells of is. Such a transaction only inserts: it waits for no dispatcher and no other transaction
+// that emits, unless that emits an event with the same id.
 //
 // # What is guaranteed
 //
 // When Emit returns nil, or your COMMIT does, the event is as safe as Postgres makes a commit: with fsync on and
-// synchronous_commit on, which are its defaults, it outlives a crash of the machine. With synchronous_commit off the last
-// fraction of a second may be lost, with all that was recorded in it: deliveries are then sent again. On a standby that is
-// promoted, what was not replicated yet is lost as with any other table; synchronous_standby_names prevents it.
+// synchronous_commit on, which are its defaults, it outlives a crash of the machine. With synchronous_commit off the
+// last fraction of a second may be lost, with all that was recorded in it: deliveries are then sent again. On a standby
+// that is promoted, what was not replicated yet is lost as with any other table; synchronous_standby_names prevents it.
 //
-// An error of Emit that comes from a connection that broke says nothing about the event: it may be stored. Emit it again
-// with the same id, which does nothing if it is.
+// An error of Emit that comes from a connection that broke says nothing about the event: it may be stored. Emit it
+// again with the same id, which does nothing if it is.
 //
 // All times are by the database's clock. A window that Claim keeps (Health.Window) may be passed by what processes hand
 // over to themselves in transactions that do not see each other yet: by one process's hand-overs at most.
@@ -30,20 +30,20 @@
 // A dispatcher that runs uses two connections of the pool at a time, Emit one more for all who call it at once. One
 // connection beside the pool's number listens for other processes (LISTEN), as long as Run runs.
 //
-// Behind a proxy that pools transactions, such as pgbouncer, everything works but that: LISTEN needs a session. Dispatchers
-// then find by polling (Config.Poll) what other processes emit, unless the pool goes to the database directly. Prepared
-// statements need pgbouncer 1.21 with max_prepared_statements set, or default_query_exec_mode=exec in the pool's
-// connection string. Settings that the store changes it changes for its own transactions (SET LOCAL).
+// Behind a proxy that pools transactions, such as pgbouncer, everything works but that: LISTEN needs a session.
+// Dispatchers then find by polling (Config.Poll) what other processes emit, unless the pool goes to the database
+// directly. Prepared statements need pgbouncer 1.21 with max_prepared_statements set, or default_query_exec_mode=exec
+// in the pool's connection string. Settings that the store changes it changes for its own transactions (SET LOCAL).
 //
 // # Rights
 //
-// [Migrate] needs USAGE and CREATE on the schema; the tables then belong to its role. Everything else needs USAGE on the
-// schema and SELECT, INSERT, UPDATE and DELETE on the tables, and so does a role that only emits: it may do without UPDATE
-// and DELETE if it emits through Store.Tx or Store.SQLTx only.
+// [Migrate] needs USAGE and CREATE on the schema; the tables then belong to its role. Everything else needs USAGE on
+// the schema and SELECT, INSERT, UPDATE and DELETE on the tables, and so does a role that only emits: it may do without
+// UPDATE and DELETE if it emits through Store.Tx or Store.SQLTx only.
 //
 // # Tables
 //
 // They are eight and a row with their version, described column by column in SCHEMA.md beside this file. Deliveries,
-// lanes and the inbox are written all the time: leave autovacuum on, and beware of transactions that stay open for hours,
-// which keep it from its work.
+// lanes and the inbox are written all the time: leave autovacuum on, and beware of transactions that stay open for
+// hours, which keep it from its work.
 package pgstore

@@ -28,8 +28,8 @@ func subscribers(event string) string {
 // sqlEnqueue stores events of many requests, matches them and hands some deliveries over, in one statement. It locks
 // nothing that is there already, but for an event that comes again.
 //
-// An event that is known with another digest violates NOT NULL, which takes all of the statement back; that way it holds
-// as well against one that another transaction commits meanwhile, which this statement's snapshot does not show.
+// An event that is known with another digest violates NOT NULL, which takes all of the statement back; that way it
+// holds as well against one that another transaction commits meanwhile, which this statement's snapshot does not show.
 var sqlEnqueue = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 input AS MATERIALIZED (

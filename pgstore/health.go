@@ -47,8 +47,8 @@ const (
 INSERT INTO {gaps} (tenant, endpoint_id, number, reason, from_at, count)
 SELECT i.tenant, i.id, i.number, i.reason, $5::timestamptz, 0 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS i (tenant, id, number, reason)`
 
-	// A gap that is closed with nothing missed stays hidden until it is pruned: an event may be on its way to be counted in
-	// it, in a transaction that is not committed.
+	// A gap that is closed with nothing missed stays hidden until it is pruned: an event may be on its way to be
+	// counted in it, in a transaction that is not committed.
 	sqlCloseGap = `
 UPDATE {gaps} g SET to_at = $4::timestamptz
 FROM unnest($1::text[], $2::text[], $3::bigint[]) AS i (tenant, id, number) WHERE g.tenant = i.tenant AND g.endpoint_id = i.id AND g.number = i.number`

@@ -66,7 +66,8 @@ func (s *Store) Delivery(ctx context.Context, tenant, id string) (webhook.Delive
 // cursorForm is that of the part of a delivery's id that differs: a cursor is the last one of its page.
 var cursorForm = regexp.MustCompile(`^[0-9a-f]{46}$`)
 
-// Deliveries implements [webhook.History]. It reads along the order of ids, which is that of (created_at, id): see newID.
+// Deliveries implements [webhook.History]. It reads along the order of ids, which is that of (created_at, id): see
+// newID.
 func (s *Store) Deliveries(ctx context.Context, tenant string, f webhook.DeliveryFilter) (webhook.DeliveryPage, error) {
 	if f.Limit <= 0 || f.Limit > webhook.MaxPage {
 		f.Limit = webhook.MaxPage

@@ -33,8 +33,8 @@ func inCallersTx(t *testing.T, f func(t *testing.T, r *rig, begin func() (box we
 				}
 			})
 		})
-		// The modes of pgx's driver stand for other drivers: exec and simple_protocol know nothing of the parameters' types,
-		// as lib/pq and those behind a proxy do not.
+		// The modes of pgx's driver stand for other drivers: exec and simple_protocol know nothing of the parameters'
+		// types, as lib/pq and those behind a proxy do not.
 		for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
 			t.Run("sql, "+mode, func(t *testing.T) {
 				t.Parallel()

@@ -12,7 +12,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// fill puts rows into the store: finished ones, and pending ones that wait for endpoints, one of which has half of them.
+// fill puts rows into the store: finished ones, and pending ones that wait for endpoints, one of which has half of
+// them.
 func (r *rig) fill(endpoints, pending, finished int) {
 	r.Helper()
 	for i := range endpoints {

@@ -21,8 +21,8 @@ CROSS JOIN LATERAL (
 	SELECT l.tenant, l.id, l.deleted, l.gap, l.gaps_made, ` + healthColumns + `
 	FROM {lanes} l WHERE l.tenant = k.tenant AND l.id = k.endpoint_id FOR UPDATE) l`
 
-	// sqlPresent reads the present leases. It is a statement of its own so that it sees what was done before the lanes were
-	// locked; the rows are locked against settle, who has no lane.
+	// sqlPresent reads the present leases. It is a statement of its own so that it sees what was done before the lanes
+	// were locked; the rows are locked against settle, who has no lane.
 	sqlPresent = `
 SELECT d.*, clock_timestamp() FROM unnest($1::text[], $2::text[]) AS i (tenant, id)
 CROSS JOIN LATERAL (

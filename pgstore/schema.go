@@ -202,9 +202,12 @@ type querier interface {
 
 // version returns the version of the tables, and which version of the library can use them at least.
 func (n names) version(ctx context.Context, q querier) (version, minimum int, err error) {
-	// Asking for the table itself would end the transaction where it is missing.
+	// Asking for the table itself would end the transaction where it is missing, and to_regclass may answer from a
+	// cache that does not know yet what another process has just made.
 	var there bool
-	if err := q.QueryRow(ctx, `SELECT to_regclass($1::text) IS NOT NULL`, n.table("meta")).Scan(&there); err != nil {
+	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1::text AND c.relname = $2::text)`, n.schema, n.prefix+"meta").Scan(&there)
+	if err != nil {
 		return 0, 0, err
 	}
 	if !there {

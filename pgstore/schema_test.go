@@ -102,8 +102,13 @@ func TestConfigurationsAreRefused(t *testing.T) {
 			long[i] = 'a'
 		}
 		for _, cfg := range []pgstore.Config{
-			{TablePrefix: "A"}, {TablePrefix: "1a"}, {TablePrefix: `a"b`}, {TablePrefix: "a b"}, {TablePrefix: string(long[:33])},
-			{Schema: string(long)}, {Schema: "a\x00"},
+			{TablePrefix: "A"},
+			{TablePrefix: "1a"},
+			{TablePrefix: `a"b`},
+			{TablePrefix: "a b"},
+			{TablePrefix: string(long[:33])},
+			{Schema: string(long)},
+			{Schema: "a\x00"},
 		} {
 			_, err := pgstore.New(t.Context(), s.one, &cfg)
 			require.ErrorIs(t, err, webhook.ErrInvalidConfig, "%q", cfg)

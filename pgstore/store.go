@@ -74,9 +74,9 @@ func (s *Store) sql(text string) string {
 }
 
 // sqlPlans makes the plans of a transaction those that the statements are written for: along indexes, row by row,
-// planned once for all parameters. What the planner knows of a queue is old by nature; with a plan that it made while the
-// tables were small, each call would read all of them when they are large. A scan of bitmaps would not let the server
-// drop the entries of finished deliveries from the indexes as it comes upon them.
+// planned once for all parameters. What the planner knows of a queue is old by nature; with a plan that it made while
+// the tables were small, each call would read all of them when they are large. A scan of bitmaps would not let the
+// server drop the entries of finished deliveries from the indexes as it comes upon them.
 const (
 	sqlPlans = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
 	set_config('plan_cache_mode', 'force_generic_plan', true)`

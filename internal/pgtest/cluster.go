@@ -66,7 +66,8 @@ func (i Installation) Start(t testing.TB, o *Options) *Cluster {
 	return c
 }
 
-// Open is Start for clusters that outlive a test, such as one that all tests of a package share: call Close in TestMain.
+// Open is Start for clusters that outlive a test, such as one that all tests of a package share: call Close in
+// TestMain.
 func (i Installation) Open(o *Options) (*Cluster, error) {
 	c := &Cluster{Installation: i}
 	if o != nil {
