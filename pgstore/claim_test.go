@@ -1,0 +1,41 @@
+package pgstore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshia/webhook"
+)
+
+func TestClaimSkipsEndpoints(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		r := newRig(t, s)
+		r.endpointOf("t", "a", webhook.Health{Window: 1})
+		r.endpointOf("t", "b", webhook.Health{Slow: true})
+		r.endpointOf("u", "a", webhook.Health{})
+		for _, tenant := range []string{"t", "u"} {
+			_, err := r.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: tenant, Events: r.events(3)})
+			require.NoError(t, err)
+		}
+		req := request(10)
+		req.Skip = []webhook.EndpointRef{{Tenant: "t", ID: "a"}, {Tenant: "t", ID: "b"}}
+		c, err := r.Claim(t.Context(), req)
+		require.NoError(t, err)
+		require.Len(t, c.Leases, 3)
+		for _, l := range c.Leases {
+			require.Equal(t, "u", l.Delivery.Tenant)
+		}
+		c, err = r.Claim(t.Context(), req)
+		require.NoError(t, err)
+		require.Empty(t, c.Leases)
+		require.False(t, c.Blocked, "what is skipped is not worth another call")
+		require.Greater(t, c.Next, time.Minute)
+		require.Len(t, r.claim(10), 4)
+		c, err = r.Claim(t.Context(), req)
+		require.NoError(t, err)
+		require.False(t, c.Blocked, "nor is the full window of one that is skipped")
+	})
+}
