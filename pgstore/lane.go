@@ -2,7 +2,7 @@ package pgstore
 
 import "strings"
 
-// placed is what a lane's eligible_at and full_window are to be, as (SELECT …). It reads the lane's row as lane and, as
+// placed is what a lane's eligible_at and full_window are to be, as a sub-select. It reads the lane's row as lane and, as
 // health, the row that has its state, window_size and paused_until, which may be about to be written.
 //
 // It must run under the lane's lock, which an earlier statement of the transaction took: only then does its snapshot

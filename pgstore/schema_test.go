@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -51,13 +52,13 @@ func TestTablesAreMigratedByWhoeverComes(t *testing.T) {
 func TestAStepThatFailsLeavesNothing(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *server) {
-		cfg := &pgstore.Config{Schema: "half"}
-		_, err := s.one.Exec(t.Context(), `CREATE SCHEMA half; CREATE TABLE half.webhook_gaps ()`)
+		cfg := &pgstore.Config{Schema: fmt.Sprintf("half_%d", s.schemas.Add(1))}
+		_, err := s.one.Exec(t.Context(), `CREATE SCHEMA `+cfg.Schema+`; CREATE TABLE `+cfg.Schema+`.webhook_gaps ()`)
 		require.NoError(t, err)
 		require.ErrorContains(t, pgstore.Migrate(t.Context(), s.one, cfg), "step 1")
 		_, err = pgstore.New(t.Context(), s.one, cfg)
 		require.ErrorIs(t, err, pgstore.ErrSchemaMissing, "the step and what came before it are one transaction")
-		_, err = s.one.Exec(t.Context(), `DROP TABLE half.webhook_gaps`)
+		_, err = s.one.Exec(t.Context(), `DROP TABLE `+cfg.Schema+`.webhook_gaps`)
 		require.NoError(t, err)
 		require.NoError(t, pgstore.Migrate(t.Context(), s.one, cfg))
 		open(t, s.one, cfg)
@@ -120,7 +121,7 @@ func TestConfigurationsAreRefused(t *testing.T) {
 		_, err = pgstore.New(t.Context(), nowhere, nil)
 		require.ErrorIs(t, err, webhook.ErrInvalidConfig)
 
-		cfg := &pgstore.Config{Schema: `we"ird; --`, TablePrefix: "_" + string(long[:31])}
+		cfg := &pgstore.Config{Schema: fmt.Sprintf(`we"ird; -- %d`, s.schemas.Add(1)), TablePrefix: "_" + string(long[:31])}
 		_, err = s.one.Exec(t.Context(), `CREATE SCHEMA `+pgx.Identifier{cfg.Schema}.Sanitize())
 		require.NoError(t, err)
 		require.NoError(t, pgstore.Migrate(t.Context(), s.one, cfg))
