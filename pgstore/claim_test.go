@@ -39,3 +39,32 @@ func TestClaimSkipsEndpoints(t *testing.T) {
 		require.False(t, c.Blocked, "nor is the full window of one that is skipped")
 	})
 }
+
+func TestTimesBetweenTwoMicroseconds(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		r := newRig(t, s)
+		r.endpoint("e", webhook.Health{})
+		r.emit(1)
+		all, err := r.Deliveries(t.Context(), "t", webhook.DeliveryFilter{})
+		require.NoError(t, err)
+		at := all.Deliveries[0].CreatedAt
+		for _, c := range []struct {
+			f    webhook.DeliveryFilter
+			want int
+		}{
+			{webhook.DeliveryFilter{Since: at}, 1},
+			{webhook.DeliveryFilter{Since: at.Add(-1)}, 1},
+			{webhook.DeliveryFilter{Since: at.Add(1)}, 0},
+			{webhook.DeliveryFilter{Until: at}, 0},
+			{webhook.DeliveryFilter{Until: at.Add(-1)}, 0},
+			{webhook.DeliveryFilter{Until: at.Add(1)}, 1},
+			{webhook.DeliveryFilter{Until: time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)}, 0},
+			{webhook.DeliveryFilter{Since: time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)}, 1},
+		} {
+			page, err := r.Deliveries(t.Context(), "t", c.f)
+			require.NoError(t, err)
+			require.Len(t, page.Deliveries, c.want, "%+v", c.f)
+		}
+	})
+}

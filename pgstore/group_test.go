@@ -146,6 +146,55 @@ func TestACallerWhoLeavesHarmsNoOther(t *testing.T) {
 	})
 }
 
+// A caller whose context ends while others write for him gets no leases, and so nobody has them.
+func TestWhatIsHandedToACallerWhoLeftIsGivenBack(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		r := newRig(t, s)
+		r.endpoint("e", webhook.Health{})
+		tx, err := r.pool.Begin(t.Context())
+		require.NoError(t, err)
+		defer func() { _ = tx.Rollback(context.Background()) }()
+		for _, id := range []string{"alone", "together"} { // whoever stores these waits for the transaction
+			_, err = r.Tx(tx).Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{event(id, 1)}})
+			require.NoError(t, err)
+		}
+		const waiting = `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1`
+		pattern := "%" + r.cfg.Schema + `"%`
+		enqueue := func(ctx context.Context, id string) error {
+			_, err := r.Enqueue(ctx, webhook.EnqueueRequest{
+				Tenant: "t", Events: []webhook.Event{event(id, 1)}, HandOver: &webhook.HandOver{Owner: "o", Term: time.Hour, Max: 1},
+			})
+			return err
+		}
+		short, stop := context.WithCancel(t.Context())
+		first := make(chan error, 1)
+		go func() { first <- enqueue(short, "alone") }()
+		r.waitFor(waiting, pattern)
+		together, left := make(chan error, 1), make(chan error, 3)
+		go func() { together <- enqueue(context.Background(), "together") }()
+		require.Eventually(t, func() bool { return r.Waiting() == 1 }, 20*time.Second, time.Millisecond)
+		ctx, leave := context.WithCancel(t.Context())
+		for i := range cap(left) {
+			go func() { left <- enqueue(ctx, fmt.Sprint("left_", i)) }()
+		}
+		require.Eventually(t, func() bool { return r.Waiting() == 1+cap(left) }, 20*time.Second, time.Millisecond)
+		stop()
+		require.ErrorIs(t, <-first, context.Canceled)
+		require.Eventually(t, func() bool { return r.Waiting() == 0 }, 20*time.Second, time.Millisecond, "they are written together")
+		r.waitFor(waiting, pattern)
+		leave()
+		for range cap(left) {
+			require.ErrorIs(t, <-left, context.Canceled)
+		}
+		require.NoError(t, tx.Rollback(t.Context()))
+		require.NoError(t, <-together)
+		require.Eventually(t, func() bool { return r.count(`SELECT count(*) FROM {deliveries} WHERE state = 'pending'`) == cap(left) }, 20*time.Second, 5*time.Millisecond)
+		require.Equal(t, 1, r.count(`SELECT count(*) FROM {deliveries} WHERE state = 'leased'`))
+		require.Len(t, r.claim(10), cap(left))
+	})
+}
+
 func TestEnqueueWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	for _, i := range pgtest.Required(t) {

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,10 +16,16 @@ func (n names) channel() string { return fmt.Sprintf("webhook_%016x", uint64(n.k
 // ear hears and tells other processes.
 type ear struct {
 	mu   sync.Mutex
-	open []*pgx.Conn // connections that listen, and that no Wait is using
+	open []*listener // that no Wait is using
 
 	telling bool          // a NOTIFY is on its way, or somebody was told to send one
 	next    chan struct{} // not nil: somebody waits to send the next one; closed when it is his turn
+}
+
+// listener is a connection that listens.
+type listener struct {
+	*pgx.Conn
+	forget func() bool // takes back that it is closed when the context of the last Wait ends
 }
 
 // Wake implements [webhook.Waker]. A NOTIFY that is asked for while one is on its way is sent after it, once for all
@@ -62,64 +69,71 @@ const notifyLimit = 5 * time.Second
 // Wait implements [webhook.Waker]. It listens on a connection that it takes from the pool and keeps, beside the pool's
 // number, until ctx ends. When the connection breaks Wait returns an error, and the next call takes another one.
 func (s *Store) Wait(ctx context.Context) error {
-	conn, err := s.listen(ctx)
+	l, err := s.listen(ctx)
 	if err != nil {
 		return fail("wait", err)
 	}
-	if _, err := conn.WaitForNotification(ctx); err != nil {
-		closeSoon(conn)
+	if _, err := l.WaitForNotification(ctx); err != nil {
+		l.hangUp()
 		return fail("wait", err)
 	}
 	s.ear.mu.Lock()
-	s.ear.open = append(s.ear.open, conn)
-	s.ear.mu.Unlock()
-	// Whoever was told may not come again.
-	context.AfterFunc(ctx, func() { s.deafen(conn) })
+	defer s.ear.mu.Unlock()
+	s.ear.open = append(s.ear.open, l)
+	l.forget = context.AfterFunc(ctx, func() { s.deafen(l) }) // whoever was told may not come again
 	return nil
 }
 
-// listen returns a connection that listens.
-func (s *Store) listen(ctx context.Context) (*pgx.Conn, error) {
+// listen returns a listener that nobody else is using.
+func (s *Store) listen(ctx context.Context) (*listener, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	e := &s.ear
-	e.mu.Lock()
-	if n := len(e.open); n > 0 {
-		conn := e.open[n-1]
-		e.open = e.open[:n-1]
-		e.mu.Unlock()
-		return conn, nil
+	if l := s.ear.idle(); l != nil {
+		return l, nil
 	}
-	e.mu.Unlock()
 	pooled, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	conn := pooled.Hijack() // closing the pool need not wait for it
-	if _, err := conn.Exec(ctx, `LISTEN `+s.names.channel()); err != nil {
-		closeSoon(conn)
+	l := &listener{Conn: pooled.Hijack()} // closing the pool need not wait for it
+	if _, err := l.Exec(ctx, `LISTEN `+s.names.channel()); err != nil {
+		l.hangUp()
 		return nil, err
 	}
-	return conn, nil
+	return l, nil
 }
 
-// deafen closes a connection that no Wait is using.
-func (s *Store) deafen(conn *pgx.Conn) {
-	e := &s.ear
+// idle takes a listener that is kept, if there is one.
+func (e *ear) idle() *listener {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for i, idle := range e.open {
-		if idle == conn {
-			e.open = append(e.open[:i:i], e.open[i+1:]...)
-			closeSoon(conn)
-			return
-		}
+	n := len(e.open)
+	if n == 0 {
+		return nil
+	}
+	l := e.open[n-1]
+	e.open = e.open[:n-1]
+	l.forget()
+	return l
+}
+
+// deafen closes a listener that no Wait is using.
+func (s *Store) deafen(l *listener) {
+	e := &s.ear
+	e.mu.Lock()
+	i := slices.Index(e.open, l)
+	if i >= 0 {
+		e.open = slices.Delete(e.open, i, i+1)
+	}
+	e.mu.Unlock()
+	if i >= 0 {
+		l.hangUp()
 	}
 }
 
-func closeSoon(conn *pgx.Conn) {
+func (l *listener) hangUp() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = conn.Close(ctx)
+	_ = l.Close(ctx)
 }

@@ -131,3 +131,23 @@ func TestAListenerThatLostItsConnection(t *testing.T) {
 		require.Eventually(t, func() bool { return r.count(listening) == 0 }, 20*time.Second, 5*time.Millisecond, "a listener is left")
 	})
 }
+
+// A dispatcher that was told something, and stopped before it listened again, leaves no connection.
+func TestAListenerThatDoesNotComeAgain(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		r := alone(t, s)
+		const listening = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN webhook_%'`
+		ctx, cancel := context.WithCancel(t.Context())
+		heard := make(chan error, 1)
+		go func() { heard <- r.Wait(ctx) }()
+		r.waitFor(listening)
+		require.NoError(t, r.Wake(t.Context()))
+		require.NoError(t, <-heard)
+		require.Equal(t, 1, r.count(listening), "it is kept for the next call")
+		require.NoError(t, r.Wake(t.Context()))
+		require.NoError(t, r.Wait(ctx), "told between two calls")
+		cancel()
+		require.Eventually(t, func() bool { return r.count(listening) == 0 }, 20*time.Second, 5*time.Millisecond, "a listener is left")
+	})
+}
