@@ -84,6 +84,7 @@ var bodyCases = []kase{
 		f: func(c *check) {
 			for age := c.tick; ; age *= 2 {
 				time.Sleep(age + c.tick/2)
+				c.prune(webhook.PruneRequest{Bodies: age}) // what a try before left
 				t0 := c.now()
 				events := c.dated()
 				c.enqueue(webhook.EnqueueRequest{Tenant: "t", Events: events})
@@ -132,6 +133,7 @@ var bodyCases = []kase{
 					c.record(outcome(l, webhook.OutcomeDelivered))
 				}
 			}
+			c.prune(webhook.PruneRequest{Bodies: c.tick}) // which may go on where one of the others stopped
 			c.prune(webhook.PruneRequest{Bodies: c.tick})
 			for _, l := range logged {
 				c.bare(l.Event)
