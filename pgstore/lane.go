@@ -2,8 +2,8 @@ package pgstore
 
 import "strings"
 
-// placed is what a lane's eligible_at and full_window are to be, as a sub-select. It reads the lane's row as lane and, as
-// health, the row that has its state, window_size and paused_until, which may be about to be written.
+// placed is a sub-select of what a lane's eligible_at and full_window are to be. It reads the lane's row as lane and,
+// as health, the row that has its state, window_size and paused_until, which may be about to be written.
 //
 // It must run under the lane's lock, which an earlier statement of the transaction took: only then does its snapshot
 // show everything that those did who had the lock before. What is enqueued later tells by the inbox.
