@@ -68,7 +68,7 @@ func endpoint(t testing.TB, s *sqlitestore.Store, tenant, id string, changes ...
 	t.Helper()
 	e := webhook.Endpoint{
 		ID: id, Tenant: tenant, URL: "https://example.com/" + id, Events: []string{webhook.AllEvents},
-		Secrets: []webhook.StoredSecret{{ID: "s1", Sealed: []byte("0123456789abcdef0123456789abcdef")}},
+		Secrets: []webhook.StoredSecret{{ID: "s1", Sealed: []byte("\x000123456789abcdef0123456789abcdef")}},
 		Health:  webhook.Health{State: webhook.EndpointActive, Window: 1000},
 	}
 	for _, change := range changes {
