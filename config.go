@@ -22,19 +22,19 @@ type Config struct {
 	// Registry holds the event types that Emit accepts and that endpoints may subscribe to. Defaults to
 	// DefaultRegistry().
 	Registry *Registry
-	// Retry decides when a failed attempt is repeated. Defaults to Backoff{}: three retries after about 10 s, 1 min and
-	// 6 min.
+	// Retry decides when a failed attempt is repeated. Defaults to Backoff{}: three retries after about 10 s, 1 min
+	// and 6 min.
 	Retry RetryPolicy
 	// MaxRetryAfter bounds how far a response's Retry-After may raise a wait. Defaults to 24 h.
 	MaxRetryAfter time.Duration
 	// MaxAge is how long after it was enqueued a delivery that is still pending is given up. Defaults to 5 days.
 	MaxAge time.Duration
 
-	// Timeout bounds one attempt's whole exchange, from the look-up of the host to the end of the response. A 2xx whose
-	// body is cut off by it still counts as delivered. Defaults to 15 s. At most 10 min.
+	// Timeout bounds one attempt's whole exchange, from the look-up of the host to the end of the response. A 2xx
+	// whose body is cut off by it still counts as delivered. Defaults to 15 s. At most 10 min.
 	Timeout time.Duration
-	// Drain is how long Run waits for attempts in flight when its context ends, before it cuts them off. Defaults to 20
-	// s.
+	// Drain is how long Run waits for attempts in flight when its context ends, before it cuts them off. Defaults to
+	// 20 s.
 	Drain time.Duration
 	// Poll is the longest that Run waits before it asks the store again. Defaults to 1 s.
 	Poll time.Duration

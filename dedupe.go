@@ -14,8 +14,8 @@ import (
 // event whose handler failed is forgotten, so that the next attempt is handled.
 //
 // The context that Begin returns is the one that the handler gets, and the one that Done and Abort are called with,
-// without its cancellation. A Deduper in a database puts its transaction there: the handler writes in it, Done commits,
-// Abort rolls back, and the event's mark and its effect are one.
+// without its cancellation. A Deduper in a database puts its transaction there: the handler writes in it, Done
+// commits, Abort rolls back, and the event's mark and its effect are one.
 //
 // Implementations must be safe for concurrent use. Keys are visible ASCII of at most 193 bytes. They are unique among
 // the events of one sender: receivers for different senders need Dedupers of their own, or ones that keep the keys
@@ -40,7 +40,8 @@ const (
 	DedupeDone                           // it was handled
 )
 
-// NoDedupe is a [Deduper] that remembers nothing, for handlers that may run twice for one event, also at the same time.
+// NoDedupe is a [Deduper] that remembers nothing, for handlers that may run twice for one event, also at the same
+// time.
 type NoDedupe struct{}
 
 // Begin lets every run begin.

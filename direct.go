@@ -9,10 +9,10 @@ import (
 	"github.com/meshia/webhook/internal/id"
 )
 
-// Ping sends the endpoint a signed ping, whatever its state, and returns the delivery with its one attempt. A 2xx makes
-// a pending endpoint active. It works without Run and takes at most Config.Timeout. If ctx ends during the request, the
-// delivery fails with FailCancelled. While two secrets are live, a ping that is answered with anything but 2xx is
-// followed by a second one with the other secret in X-Meshia-Signature, and that one is returned. Errors:
+// Ping sends the endpoint a signed ping, whatever its state, and returns the delivery with its one attempt. A 2xx
+// makes a pending endpoint active. It works without Run and takes at most Config.Timeout. If ctx ends during the
+// request, the delivery fails with FailCancelled. While two secrets are live, a ping that is answered with anything
+// but 2xx is followed by a second one with the other secret in X-Meshia-Signature, and that one is returned. Errors:
 // [ErrNotFound]; [ErrKeyMissing], or the [Config.Sealer]'s own, if the secret could not be opened.
 func (d *Dispatcher) Ping(ctx context.Context, endpointID string) (Delivery, error) {
 	event := func(to Endpoint) (Event, string, error) {

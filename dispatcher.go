@@ -16,7 +16,8 @@ import (
 
 // Dispatcher is the emitting side: it accepts events, keeps endpoints, and, while Run runs, sends what is due. It is
 // safe for concurrent use.
-// A Dispatcher that is not run still emits, pings and reads: the dispatchers of other processes on the same store send.
+// A Dispatcher that is not run still emits, pings and reads: the dispatchers of other processes on the same store
+// send.
 type Dispatcher struct {
 	*engine
 	tenant string
@@ -80,8 +81,8 @@ func (d *Dispatcher) allowed() error {
 	}
 }
 
-// Emit stores the events, all or none, and returns when they are stored. Each endpoint that subscribes and is active or
-// paused then gets them, or their failure is in the log; for one that is pending or disabled they are counted in a
+// Emit stores the events, all or none, and returns when they are stored. Each endpoint that subscribes and is active
+// or paused then gets them, or their failure is in the log; for one that is pending or disabled they are counted in a
 // [Gap].
 // An event whose id is known, with equal type, session and data, is a no-op.
 //

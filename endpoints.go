@@ -31,11 +31,11 @@ type addOptions struct{ unpinged bool }
 // elsewhere.
 func WithoutPing() AddOption { return func(o *addOptions) { o.unpinged = true } }
 
-// AddEndpoint saves an endpoint and sends it a ping at once, through the log. A 2xx makes it active; with anything else
-// it stays pending, and the delivery that is returned says why:
+// AddEndpoint saves an endpoint and sends it a ping at once, through the log. A 2xx makes it active; with anything
+// else it stays pending, and the delivery that is returned says why:
 // Ping asks again. The endpoint is saved also where the ping fails, or ctx ends during it. Errors:
-// [ErrInvalidEndpoint], in which every refused field is a [*FieldError]; [ErrTooManyEndpoints]; [ErrConflict] if its ID
-// is taken.
+// [ErrInvalidEndpoint], in which every refused field is a [*FieldError]; [ErrTooManyEndpoints]; [ErrConflict] if its
+// ID is taken.
 func (d *Dispatcher) AddEndpoint(ctx context.Context, e Endpoint, opts ...AddOption) (Endpoint, Delivery, error) {
 	var o addOptions
 	for _, opt := range opts {
@@ -153,8 +153,8 @@ func shown(e Endpoint) Endpoint {
 }
 
 // SetEnabled switches an endpoint off, or on again. Events that happen while it is off are not queued but counted in a
-// gap; what was queued before waits. Switching on does not ping: the endpoint is active again if it had answered a ping
-// before, else pending. Errors: [ErrNotFound].
+// gap; what was queued before waits. Switching on does not ping: the endpoint is active again if it had answered a
+// ping before, else pending. Errors: [ErrNotFound].
 func (d *Dispatcher) SetEnabled(ctx context.Context, endpointID string, enabled bool) (Endpoint, error) {
 	if err := d.allowed(); err != nil {
 		return Endpoint{}, fmt.Errorf("webhook: set enabled: %w", err)

@@ -43,8 +43,8 @@ var (
 	// ErrNotFound says that the tenant has no such endpoint, event or delivery. What another tenant has is not found
 	// either.
 	ErrNotFound = errors.New("not found")
-	// ErrBodyPruned says that the event's body is not stored any more: its time was over, or it was erased. It cannot be
-	// sent again.
+	// ErrBodyPruned says that the event's body is not stored any more: its time was over, or it was erased. It cannot
+	// be sent again.
 	ErrBodyPruned = errors.New("the event's body is no longer stored")
 	// ErrVersionConflict says that the endpoint was changed since it was read. Read it again and repeat the change.
 	ErrVersionConflict = errors.New("endpoint was changed meanwhile")
@@ -61,8 +61,8 @@ var (
 	ErrNotVerified = errors.New("webhook: not verified")
 	// ErrMissingHeader says that a header of the scheme is missing or empty.
 	ErrMissingHeader = sub(ErrNotVerified, "header missing")
-	// ErrOtherScheme is an ErrMissingHeader where the request is signed, but with another scheme than the verifier's. A
-	// valid signature of another scheme is never accepted instead.
+	// ErrOtherScheme is an ErrMissingHeader where the request is signed, but with another scheme than the verifier's.
+	// A valid signature of another scheme is never accepted instead.
 	ErrOtherScheme = sub(ErrMissingHeader, "signed with another scheme")
 	// ErrDuplicateHeader says that a header of the scheme came more than once.
 	ErrDuplicateHeader = sub(ErrNotVerified, "header came more than once")
@@ -78,8 +78,8 @@ var (
 	// ErrTimestampTooNew says that the signed timestamp is further ahead than the tolerance.
 	ErrTimestampTooNew = sub(ErrNotVerified, "timestamp too new")
 
-	// ErrBodyConsumed says that something read the request's body before the verifier. It is a mistake in the receiver,
-	// not in the request.
+	// ErrBodyConsumed says that something read the request's body before the verifier. It is a mistake in the
+	// receiver, not in the request.
 	ErrBodyConsumed = errors.New("webhook: request body was already read")
 	// ErrBodyTooLarge says that the request's body is over the verifier's limit.
 	ErrBodyTooLarge = errors.New("webhook: request body too large")

@@ -25,8 +25,8 @@ type Event struct {
 	ID string
 	// Type is the event type's name, such as "experiment.completed".
 	Type string
-	// SessionID names the session that the event belongs to: valid UTF-8 of at most 255 bytes, without U+0000. It may be
-	// empty.
+	// SessionID names the session that the event belongs to: valid UTF-8 of at most 255 bytes, without U+0000. It may
+	// be empty.
 	SessionID string
 	// Time is when it happened: UTC, whole seconds.
 	Time time.Time
@@ -65,8 +65,8 @@ func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 
 // EventOption sets an optional part of a new event.
 type EventOption func(*Event)
 
-// WithID gives the event an id of the caller's own, of the form [A-Za-z0-9_-]{1,64}: emitting it twice is then the same
-// as emitting it once.
+// WithID gives the event an id of the caller's own, of the form [A-Za-z0-9_-]{1,64}: emitting it twice is then the
+// same as emitting it once.
 // An empty one is refused too: it is a key that got lost.
 func WithID(id string) EventOption { return func(e *Event) { e.ID, e.named = id, true } }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/meshia/webhook/internal/netguard"
 )
 
-// exchange watches one request through net/http/httptrace: where its time goes, and how far it came, which tells errors
-// apart that read alike.
+// exchange watches one request through net/http/httptrace: where its time goes, and how far it came, which tells
+// errors apart that read alike.
 type exchange struct {
 	started time.Time
 
@@ -161,8 +161,8 @@ func (x *exchange) classify(ctx context.Context, err error) (AttemptResult, Erro
 
 const failedHandshake = "the TLS handshake failed"
 
-// tlsDetail tells the owner of a certificate what is wrong with it, in the words of crypto/x509, which name nothing but
-// the certificate.
+// tlsDetail tells the owner of a certificate what is wrong with it, in the words of crypto/x509, which name nothing
+// but the certificate.
 func tlsDetail(err error) string {
 	var (
 		invalid x509.CertificateInvalidError

@@ -42,8 +42,8 @@ func (k *keyless) list(now time.Time) []EndpointRef {
 	return refs
 }
 
-// leave gives a lease back whose endpoint's secret does not open here: no attempt is used, other processes may have the
-// key, and people see that it is missing somewhere.
+// leave gives a lease back whose endpoint's secret does not open here: no attempt is used, other processes may have
+// the key, and people see that it is missing somewhere.
 func (e *engine) leave(ctx context.Context, l *Lease, err error) Outcome {
 	e.log.LogAttrs(ctx, slog.LevelError, "webhook: an endpoint is left to other processes for a minute",
 		slog.String("endpoint", l.Endpoint.ID), slog.Any("error", err))

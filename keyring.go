@@ -69,7 +69,8 @@ func (k *keyring) target(ctx context.Context, e *Endpoint, now time.Time) (targe
 
 // newKeys is what keyring.forge is.
 func (e *engine) newKeys(ctx context.Context, endpoint *Endpoint) (*keys, error) {
-	// Again: the rules may have become stricter since it was saved, and the guard at the dial cannot tell http from https.
+	// Again: the rules may have become stricter since it was saved, and the guard at the dial cannot tell http from
+	// https.
 	u, err := e.guard.CheckURL(endpoint.URL)
 	if err != nil {
 		return nil, field("url", err)

@@ -12,8 +12,8 @@ import (
 	"github.com/meshia/webhook/webhooktest"
 )
 
-// TestAnIDThatIsUsedAgainIsAnotherEndpoint: its versions begin at 1 again, as those of the deleted one did. A new store
-// behind the same dispatcher stands for one that has forgotten the deleted one.
+// TestAnIDThatIsUsedAgainIsAnotherEndpoint: its versions begin at 1 again, as those of the deleted one did. A new
+// store behind the same dispatcher stands for one that has forgotten the deleted one.
 func TestAnIDThatIsUsedAgainIsAnotherEndpoint(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := &struct{ webhook.Store }{}

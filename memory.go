@@ -11,8 +11,8 @@ import (
 	"github.com/meshia/webhook/internal/id"
 )
 
-// MemoryConfig bounds what a [MemoryStore] keeps. A delivery takes about 600 bytes beside its event, which is kept once
-// for all of its deliveries and takes 200 bytes more than its body.
+// MemoryConfig bounds what a [MemoryStore] keeps. A delivery takes about 600 bytes beside its event, which is kept
+// once for all of its deliveries and takes 200 bytes more than its body.
 // The attempts of a delivery take about 600 bytes each and what is kept of the responses.
 type MemoryConfig struct {
 	// MaxPending is how many deliveries may be pending or leased; what would be more is refused with [ErrStoreFull].

@@ -57,8 +57,8 @@ func BenchmarkMemoryHandOver(b *testing.B) {
 	}
 }
 
-// BenchmarkMemoryClaim claims and records in a store of a million pending deliveries; a claim of 64 is meant to take 64
-// times microseconds, however they lie.
+// BenchmarkMemoryClaim claims and records in a store of a million pending deliveries; a claim of 64 is meant to take
+// 64 times microseconds, however they lie.
 func BenchmarkMemoryClaim(b *testing.B) {
 	const endpoints, pending = 10_000, 1_000_000
 	fill := func(b *testing.B, health func(i int) webhook.Health) *webhook.MemoryStore {

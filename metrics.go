@@ -46,8 +46,8 @@ func appendString(b []byte, s string) []byte {
 	return append(append(append(b, '"'), s...), '"')
 }
 
-// appendFloat writes the shortest form that reads back as v, with an exponent only where the plain digits would be long
-// (RFC 8785 draws the line there too).
+// appendFloat writes the shortest form that reads back as v, with an exponent only where the plain digits would be
+// long (RFC 8785 draws the line there too).
 func appendFloat(b []byte, v float64) []byte {
 	if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
 		return strconv.AppendFloat(b, v, 'e', -1, 64)

@@ -49,8 +49,8 @@ type Receiver struct {
 // prepare decodes an event's data and returns the call of its handler.
 type prepare func(Event) (func(context.Context) error, error)
 
-// NewReceiver makes a receiver of what the verifier accepts. A nil config is all defaults. It panics if the verifier is
-// nil.
+// NewReceiver makes a receiver of what the verifier accepts. A nil config is all defaults. It panics if the verifier
+// is nil.
 func NewReceiver(v *Verifier, cfg *ReceiverConfig) *Receiver {
 	if v == nil {
 		panic("webhook: NewReceiver: the verifier is nil")
@@ -122,8 +122,8 @@ func (r *Receiver) receive(ctx context.Context, e Event) (err error) {
 	return r.once(ctx, r.verifier.dedupeKey(e), run)
 }
 
-// once runs a handler, if its event has not been handled and is not being handled. However the run ends, the key is not
-// left claimed.
+// once runs a handler, if its event has not been handled and is not being handled. However the run ends, the key is
+// not left claimed.
 func (r *Receiver) once(ctx context.Context, key string, run func(context.Context) error) (err error) {
 	ctx, state, err := r.dedupe.Begin(ctx, key)
 	switch {

@@ -19,8 +19,8 @@ type settled struct {
 	before, after Health
 }
 
-// recorder writes outcomes in batches, since a store takes many as fast as one. There is no goroutine for it: the first
-// who comes writes, for himself and for those who come while he does.
+// recorder writes outcomes in batches, since a store takes many as fast as one. There is no goroutine for it: the
+// first who comes writes, for himself and for those who come while he does.
 type recorder struct {
 	run     *run
 	mu      sync.Mutex

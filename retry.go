@@ -121,8 +121,8 @@ type RetryFunc func(n int, failed Attempt) (wait time.Duration, again bool)
 // Next implements [RetryPolicy].
 func (f RetryFunc) Next(n int, failed Attempt) (time.Duration, bool) { return f(n, failed) }
 
-// retryStore repeats a call to a store that is away, with growing pauses, until it succeeds, its error is final, or ctx
-// ends. It returns the call's last error.
+// retryStore repeats a call to a store that is away, with growing pauses, until it succeeds, its error is final, or
+// ctx ends. It returns the call's last error.
 func retryStore(ctx context.Context, call func() error, failed func(error)) error {
 	exp := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	var last error

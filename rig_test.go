@@ -27,8 +27,8 @@ var (
 	schedule = webhook.Schedule{10 * time.Second, time.Minute, 6 * time.Minute}
 )
 
-// rig is a dispatcher over a memory store, with a scripted receiver behind an in-memory transport. Most tests run it in
-// a synctest bubble.
+// rig is a dispatcher over a memory store, with a scripted receiver behind an in-memory transport. Most tests run it
+// in a synctest bubble.
 type rig struct {
 	t        *testing.T
 	ctx      context.Context

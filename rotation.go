@@ -22,8 +22,8 @@ const maxOverlap = 7 * 24 * time.Hour
 //   - X-Meshia-Signature, which has room for one, carries that of the secret which the endpoint last accepted; on the
 //     retry of a delivery that failed, that of the other one.
 //
-// An overlap of 0 ends the old secret at once: for one that leaked. A rotation during an overlap ends the older secret,
-// so that at most two are live. Errors: [ErrInvalidEndpoint] with [ErrInvalidSecret], [ErrNotFound],
+// An overlap of 0 ends the old secret at once: for one that leaked. A rotation during an overlap ends the older
+// secret, so that at most two are live. Errors: [ErrInvalidEndpoint] with [ErrInvalidSecret], [ErrNotFound],
 // [ErrVersionConflict] if the endpoint is changed at the same time.
 func (d *Dispatcher) RotateSecret(ctx context.Context, endpointID string, secret Secret, overlap time.Duration) (Endpoint, error) {
 	errs := []error{field("secret", secret.Validate())}

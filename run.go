@@ -153,8 +153,8 @@ func (r *run) start(leases []Lease, asked time.Time) {
 	}
 }
 
-// work makes attempts until Run is over. Workers are kept since the stack of a request, once grown, serves the next one
-// too.
+// work makes attempts until Run is over. Workers are kept since the stack of a request, once grown, serves the next
+// one too.
 func (r *run) work(j job) {
 	out := newLine(r.attempts, r.cfg.Timeout)
 	defer out.drop()

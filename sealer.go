@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// Sealer encrypts the endpoints' secrets before they are stored, and decrypts them before they sign. [AESSealer] is the
-// ready one; one that asks a key service is a matter of these three methods. It must be safe for concurrent use. What
-// it opens is kept in memory for as long as the endpoint does not change.
+// Sealer encrypts the endpoints' secrets before they are stored, and decrypts them before they sign. [AESSealer] is
+// the ready one; one that asks a key service is a matter of these three methods. It must be safe for concurrent use.
+// What it opens is kept in memory for as long as the endpoint does not change.
 type Sealer interface {
 	// Seal encrypts a secret with the newest key. The result must open for this endpoint only.
 	Seal(ctx context.Context, of EndpointRef, secret []byte) ([]byte, error)
@@ -47,8 +47,8 @@ type AESSealer struct {
 	keys   map[string]cipher.AEAD
 }
 
-// NewAESSealer makes a sealer. The first key seals, all of them open: to change keys, put the new one in front, deploy,
-// call Dispatcher.Reseal, and take the old one away. Errors: of the family [ErrInvalidConfig].
+// NewAESSealer makes a sealer. The first key seals, all of them open: to change keys, put the new one in front,
+// deploy, call Dispatcher.Reseal, and take the old one away. Errors: of the family [ErrInvalidConfig].
 func NewAESSealer(keys ...SealingKey) (*AESSealer, error) {
 	var errs []error
 	complain := func(format string, args ...any) {

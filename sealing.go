@@ -78,10 +78,10 @@ func (e *engine) aged(stored StoredSecret) bool {
 	return e.cfg.Sealer != nil && (len(stored.Sealed) == 0 || stored.Sealed[0] != sealedBox || !e.cfg.Sealer.Newest(stored.Sealed[1:]))
 }
 
-// Reseal seals anew, with the newest key of [Config.Sealer], every secret that is stored in the clear or under an older
-// key, and returns how many those were. Called on a view of [Dispatcher.Tenant] it covers that tenant, otherwise all of
-// them. It may be repeated; an endpoint that is changed at the same time is read again. Errors: [ErrInvalidConfig]
-// without a sealer, those of the sealer, and the store's own; what was done until then stays done.
+// Reseal seals anew, with the newest key of [Config.Sealer], every secret that is stored in the clear or under an
+// older key, and returns how many those were. Called on a view of [Dispatcher.Tenant] it covers that tenant, otherwise
+// all of them. It may be repeated; an endpoint that is changed at the same time is read again. Errors:
+// [ErrInvalidConfig] without a sealer, those of the sealer, and the store's own; what was done until then stays done.
 func (d *Dispatcher) Reseal(ctx context.Context) (resealed int, err error) {
 	fail := func(err error) (int, error) { return resealed, fmt.Errorf("webhook: reseal: %w", err) }
 	if d.cfg.Sealer == nil {

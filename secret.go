@@ -40,7 +40,8 @@ func NewSecret(text string) Secret {
 	return Secret{unique.Make(text)}
 }
 
-// GenerateSecret makes a secret of 32 random bytes, written whsec_<base64> as every Standard Webhooks library reads it.
+// GenerateSecret makes a secret of 32 random bytes, written whsec_<base64> as every Standard Webhooks library reads
+// it.
 func GenerateSecret() Secret {
 	var key [newKeyBytes]byte
 	rand.Read(key[:]) // never returns an error: crypto/rand ends the program instead
@@ -58,10 +59,10 @@ func (s Secret) Reveal() string {
 // IsZero reports whether there is no secret.
 func (s Secret) IsZero() bool { return s == Secret{} }
 
-// Validate returns [ErrInvalidSecret], wrapped with the reason, for a secret that must not be saved: one that is empty,
-// over 256 bytes, not valid UTF-8 or has control characters in it (a newline at its end, mostly); one that begins with
-// whsec_ and is not base64, padded or not, of 24 to 64 bytes after that; and an asymmetric key of Standard Webhooks,
-// whpk_ or whsk_. A secret of any other form is taken as it is.
+// Validate returns [ErrInvalidSecret], wrapped with the reason, for a secret that must not be saved: one that is
+// empty, over 256 bytes, not valid UTF-8 or has control characters in it (a newline at its end, mostly); one that
+// begins with whsec_ and is not base64, padded or not, of 24 to 64 bytes after that; and an asymmetric key of Standard
+// Webhooks, whpk_ or whsk_. A secret of any other form is taken as it is.
 func (s Secret) Validate() error {
 	text := s.Reveal()
 	switch {

@@ -37,9 +37,9 @@ const (
 	standardBytes  = len(standardPrefix) + (sha256.Size+2)/3*4
 )
 
-// Sign returns the X-Meshia-Signature of a body: "sha256=" and 64 lower-case hex digits. The key is the secret's bytes,
-// also where it has the form whsec_. With an empty secret it returns "", which verifies nowhere. Senders of many
-// requests use a [Signer].
+// Sign returns the X-Meshia-Signature of a body: "sha256=" and 64 lower-case hex digits. The key is the secret's
+// bytes, also where it has the form whsec_. With an empty secret it returns "", which verifies nowhere. Senders of
+// many requests use a [Signer].
 func Sign(body []byte, secret string) string {
 	if secret == "" {
 		return ""

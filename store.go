@@ -13,14 +13,14 @@ import (
 // A store MUST start no goroutine that outlives the call that needs it.
 // A call whose context has ended MUST return an error and have changed all or nothing.
 // Every time that it fills in or compares MUST come from the store's own clock: the database's where there is one;
-// callers hand it durations. Times within the values that it is given (Event.Time, Attempt.StartedAt, those of secrets)
-// are kept and decide nothing.
+// callers hand it durations. Times within the values that it is given (Event.Time, Attempt.StartedAt, those of
+// secrets) are kept and decide nothing.
 // Every method MUST see and change only what belongs to the tenant that it is given: what another tenant has is not
 // found ([ErrNotFound]) and in no list, never forbidden.
 // Values MUST be kept exactly: bodies byte for byte, text with any valid UTF-8, times to the millisecond or finer.
 // Text has no U+0000, which Postgres cannot keep: dispatchers refuse or replace it.
-// What a store returns MUST NOT change afterwards, and what it was given MUST NOT be changed by it. It may keep what it
-// was given: callers do not modify that any more.
+// What a store returns MUST NOT change afterwards, and what it was given MUST NOT be changed by it. It may keep what
+// it was given: callers do not modify that any more.
 //
 // A [Judge] runs in the store's transaction, or under its lock: it is quick, pure and calls no store.
 type Store interface {
@@ -37,8 +37,8 @@ type Outbox interface {
 	//
 	// It MUST store all of the request's events with all of their deliveries, or nothing.
 	// It MUST store every event, also one that no endpoint subscribed to.
-	// An event whose id the tenant has already with an equal Event.Digest MUST change nothing: the first one's time and
-	// body stand.
+	// An event whose id the tenant has already with an equal Event.Digest MUST change nothing: the first one's time
+	// and body stand.
 	// With another digest Enqueue MUST return [ErrConflict] and store nothing.
 	// Both MUST hold as well for two events with one id in one request, which are one event.
 	// Each new event MUST get exactly one delivery, of KindEvent and due at once, for each endpoint of the tenant that
@@ -52,8 +52,8 @@ type Outbox interface {
 	// other, whatever its state, window and subscriptions, and MUST lease it to the caller;
 	// the event may be a stored one, which is then not stored again.
 	// If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing. If the body of a stored
-	// event was removed by Prune or erased, it MUST return [ErrBodyPruned], whatever the digest, and store nothing: who
-	// read the event has no body either to work the digest out from.
+	// event was removed by Prune or erased, it MUST return [ErrBodyPruned], whatever the digest, and store nothing:
+	// who read the event has no body either to work the digest out from.
 	//
 	// A request with a HandOver may be answered with some of its deliveries leased already. A delivery MUST be handed
 	// over only if the endpoint is active, has fewer leases than its Health.Window, is not slow and has nothing due
@@ -113,8 +113,8 @@ type Queue interface {
 	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being
 	// served. An endpoint waits since it was last served, since it had something due and since its pause was over,
 	// whichever came last.
-	// Of one endpoint's due deliveries the one that fell due first MUST come first, but first attempts and retries MUST
-	// take turns while both are due.
+	// Of one endpoint's due deliveries the one that fell due first MUST come first, but first attempts and retries
+	// MUST take turns while both are due.
 	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment,
 	// and the secret of the last attempt that was not interrupted.
 	//
@@ -124,8 +124,8 @@ type Queue interface {
 	//
 	// Before it hands anything out, Claim settles what nobody else will.
 	// A lease whose term has run out MUST be logged as an attempt with AttemptInterrupted and ErrorOwnerLost, started
-	// when the lease was given; its delivery MUST fall due at once, or fail with FailInterrupted if its kind is Once or
-	// this was interruption number [MaxInterrupted].
+	// when the lease was given; its delivery MUST fall due at once, or fail with FailInterrupted if its kind is Once
+	// or this was interruption number [MaxInterrupted].
 	// A pending delivery that was created longer than MaxAge ago MUST fail with FailExpired, whatever its endpoint's
 	// state; a call may leave some of them to the next call, but MUST NOT hand them out.
 	//
@@ -144,10 +144,10 @@ type Queue interface {
 	// until Claim has settled it.
 	// The attempt's row, the delivery's state and due time, and the endpoint's health MUST be written in one
 	// transaction.
-	// OutcomeDelivered MUST make the delivery succeeded, OutcomeFailed failed with its Reason, OutcomeRetry pending and
-	// due after Wait.
-	// OutcomeInterrupted MUST do what Claim does for a lease that has run out, but for the row, which is the outcome's,
-	// and the due time, which is after Wait.
+	// OutcomeDelivered MUST make the delivery succeeded, OutcomeFailed failed with its Reason, OutcomeRetry pending
+	// and due after Wait.
+	// OutcomeInterrupted MUST do what Claim does for a lease that has run out, but for the row, which is the
+	// outcome's, and the due time, which is after Wait.
 	// OutcomeReleased MUST store no attempt, lower AttemptCount by one and make the delivery pending and due after
 	// Wait; where the kind is Once it MUST fail with FailCancelled.
 	// A delivery that would be pending but whose endpoint was deleted MUST fail with FailEndpointDeleted, here and
@@ -177,8 +177,8 @@ type Claimed struct {
 	Leases []Lease
 	// Next is how long until another call can find something; negative: nothing is waiting for a time to come.
 	Next time.Duration
-	// Blocked reports whether there is more than could be handed out: asking again is worth it as soon as an outcome is
-	// recorded.
+	// Blocked reports whether there is more than could be handed out: asking again is worth it as soon as an outcome
+	// is recorded.
 	Blocked bool
 }
 
@@ -187,8 +187,8 @@ type Endpoints interface {
 	// CreateEndpoint stores a new endpoint, with Version 1 and the store's time as CreatedAt and Health.Since.
 	//
 	// Endpoint.Secret MUST NOT be stored: what a store may know of secrets is in Secrets.
-	// It MUST return [ErrConflict] if the tenant has, or had, an endpoint with this id, and [ErrTooManyEndpoints] if it
-	// has max endpoints already; deleted ones do not count.
+	// It MUST return [ErrConflict] if the tenant has, or had, an endpoint with this id, and [ErrTooManyEndpoints] if
+	// it has max endpoints already; deleted ones do not count.
 	CreateEndpoint(ctx context.Context, e Endpoint, max int) (Endpoint, error)
 
 	// Endpoint returns one endpoint, or [ErrNotFound]; a deleted one MUST NOT be found.
@@ -197,8 +197,8 @@ type Endpoints interface {
 	// Endpoints returns the tenant's endpoints; the order MUST be that in which they were created.
 	Endpoints(ctx context.Context, tenant string) ([]Endpoint, error)
 
-	// UpdateEndpoint replaces the owner's fields (URL, Events, Description, Secrets) of the endpoint and applies judge,
-	// if not nil, to its health, in one transaction.
+	// UpdateEndpoint replaces the owner's fields (URL, Events, Description, Secrets) of the endpoint and applies
+	// judge, if not nil, to its health, in one transaction.
 	//
 	// If e.Version is not the stored one it MUST change nothing and return [ErrVersionConflict]; otherwise the version
 	// MUST grow by one.
@@ -230,8 +230,8 @@ type History interface {
 	// A cursor that the store did not make MUST be answered with [ErrInvalidCursor].
 	Deliveries(ctx context.Context, tenant string, f DeliveryFilter) (DeliveryPage, error)
 
-	// Gaps returns the endpoint's gaps, the newest first; also those of a deleted endpoint. An endpoint that the tenant
-	// never had has none.
+	// Gaps returns the endpoint's gaps, the newest first; also those of a deleted endpoint. An endpoint that the
+	// tenant never had has none.
 	//
 	// A gap MUST open when an endpoint is created in, or judged into, a state that does not queue, and close when it
 	// leaves it; a change of the state or its reason among those that do not queue MUST close one and open the next.
@@ -246,8 +246,8 @@ type Upkeep interface {
 	//
 	// A delivery that finished longer than req.Deliveries ago MUST be removed, with its attempts. One that is pending
 	// or leased MUST NOT be, whatever its age.
-	// An event MUST be removed when it has no delivery left and was stored longer than req.Deliveries ago: from then on
-	// its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago.
+	// An event MUST be removed when it has no delivery left and was stored longer than req.Deliveries ago: from then
+	// on its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago.
 	// The contents of an event that was stored longer than req.Bodies ago MUST be removed if none of its deliveries is
 	// pending or leased: its Body and Metadata, and of its deliveries' attempts the RequestHeader, ResponseHeader and
 	// ResponseBody. The rows stay, and so does what Event.Digest is compared with.
@@ -266,9 +266,9 @@ type Upkeep interface {
 	// meanwhile.
 	EraseTenant(ctx context.Context, tenant string, max int) (more bool, err error)
 
-	// Tenants returns the tenants that have endpoints which are not deleted: at most max of them, in the order of their
-	// names' bytes, each greater than after. The tenant "" is one where it has any, and is listed first: after is nil
-	// to begin with.
+	// Tenants returns the tenants that have endpoints which are not deleted: at most max of them, in the order of
+	// their names' bytes, each greater than after. The tenant "" is one where it has any, and is listed first: after
+	// is nil to begin with.
 	Tenants(ctx context.Context, after *string, max int) ([]string, error)
 }
 

@@ -36,8 +36,9 @@ const (
 	pruneRows  = 1000 // at most in one call: the store's other callers wait for no more than that
 )
 
-// Prune removes what is over [Config.KeepDeliveries] and [Config.KeepBodies] now, of all tenants. Run does so by itself
-// once a minute; where no dispatcher runs, or something is to be gone at once, this is the call. Errors: the store's.
+// Prune removes what is over [Config.KeepDeliveries] and [Config.KeepBodies] now, of all tenants. Run does so by
+// itself once a minute; where no dispatcher runs, or something is to be gone at once, this is the call. Errors: the
+// store's.
 func (d *Dispatcher) Prune(ctx context.Context) (PruneResult, error) {
 	all, err := d.prune(ctx)
 	if err != nil {

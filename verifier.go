@@ -43,8 +43,8 @@ func Verify(body []byte, signature, secret string) error {
 type Scheme string
 
 const (
-	// Meshia is X-Meshia-Signature: sha256=<hex HMAC-SHA256 of the body>, with the secret's bytes as the key. It covers
-	// neither the id nor the time of the request: one that was captured verifies for ever.
+	// Meshia is X-Meshia-Signature: sha256=<hex HMAC-SHA256 of the body>, with the secret's bytes as the key. It
+	// covers neither the id nor the time of the request: one that was captured verifies for ever.
 	Meshia Scheme = ""
 	// Standard is Standard Webhooks, version v1: webhook-signature covers webhook-id, webhook-timestamp and the body.
 	// The timestamp must be within the tolerance.
@@ -69,8 +69,8 @@ type VerifierConfig struct {
 	// RawSecret takes the bytes of secrets that do not begin with whsec_ as keys, as this library's sender does with a
 	// typed secret. Without it they must be base64, as in other libraries. For Standard only.
 	RawSecret bool
-	// MaxAge limits the age of an event, by the timestamp in its body. It bounds replay where the scheme signs the body
-	// alone, and must be longer than the sender's retries take. Defaults to no limit.
+	// MaxAge limits the age of an event, by the timestamp in its body. It bounds replay where the scheme signs the
+	// body alone, and must be longer than the sender's retries take. Defaults to no limit.
 	MaxAge time.Duration
 	// Logger gets the reasons for which Middleware refuses requests. Defaults to slog.Default().
 	Logger *slog.Logger

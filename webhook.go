@@ -10,8 +10,8 @@
 //	})
 //	err = d.Emit(ctx, webhook.ExperimentCompleted.New("sess_abc123", data))
 //
-// Every endpoint that subscribed to the event's type gets a signed POST, retried with exponential backoff, each attempt
-// in a log.
+// Every endpoint that subscribed to the event's type gets a signed POST, retried with exponential backoff, each
+// attempt in a log.
 //
 // A receiver verifies, in a handler of its own with [Verify] or a [Verifier], or with a whole http.Handler:
 //
@@ -76,8 +76,8 @@ func (e *Endpoint) Subscribes(eventType string) bool {
 type StoredSecret struct {
 	// ID names the secret in the log of attempts: random, so that it tells nothing of the secret.
 	ID string
-	// Sealed is the secret as the dispatcher sealed it. Stores keep its bytes as they are; a dispatcher does not hand it
-	// out.
+	// Sealed is the secret as the dispatcher sealed it. Stores keep its bytes as they are; a dispatcher does not hand
+	// it out.
 	Sealed Sealed
 	// CreatedAt is when the secret was set.
 	CreatedAt time.Time
@@ -125,8 +125,8 @@ type Health struct {
 
 	// Window is how many deliveries may be in flight to the endpoint at once, over all processes. 0 counts as 1.
 	Window int
-	// Slow marks an endpoint whose last attempt failed or took long. All slow endpoints together get a bounded share of
-	// a process's slots.
+	// Slow marks an endpoint whose last attempt failed or took long. All slow endpoints together get a bounded share
+	// of a process's slots.
 	Slow bool
 	// PausedUntil: while State is EndpointPaused, nothing is claimed for it before this time.
 	PausedUntil time.Time
@@ -213,8 +213,8 @@ const (
 	FailCancelled       FailReason = "cancelled"        // the caller of a ping or test gave up before it was answered
 )
 
-// MaxInterrupted is how many attempts of one delivery may be interrupted before it fails with FailInterrupted: whatever
-// ends its process every time must not do so for ever.
+// MaxInterrupted is how many attempts of one delivery may be interrupted before it fails with FailInterrupted:
+// whatever ends its process every time must not do so for ever.
 const MaxInterrupted = 10
 
 // Attempt is one request to an endpoint, as it is logged.
@@ -319,8 +319,8 @@ type Outcome struct {
 	EndpointID string
 	Token      string
 	Kind       OutcomeKind
-	// Attempt is the row to log. Its Number is the lease's. A released lease has none. The store may keep it: it is not
-	// modified any more.
+	// Attempt is the row to log. Its Number is the lease's. A released lease has none. The store may keep it: it is
+	// not modified any more.
 	Attempt Attempt
 	// Wait is how long until the delivery falls due again, from the store's now, where Kind leaves it pending.
 	Wait time.Duration

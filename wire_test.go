@@ -91,7 +91,8 @@ func (w *wiretap) golden(t *testing.T, name string) {
 	require.Equal(t, string(want), all.String())
 }
 
-// TestRequestsOnTheWire holds whole requests against golden files. Time is the bubble's, which begins in the year 2000.
+// TestRequestsOnTheWire holds whole requests against golden files. Time is the bubble's, which begins in the year
+// 2000.
 func TestRequestsOnTheWire(t *testing.T) {
 	typed := webhook.NewSecret("a secret that somebody typed")
 	generated := webhook.NewSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")

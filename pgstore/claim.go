@@ -81,8 +81,8 @@ SELECT now,
 FROM clock`
 )
 
-// sqlLease leases what is due in the lanes. Of each it takes the ones that fell due first, first attempts and others in
-// turn (pos), and of all lanes first one of each and then the next (rank).
+// sqlLease leases what is due in the lanes. Of each it takes the ones that fell due first, first attempts and others
+// in turn (pos), and of all lanes first one of each and then the next (rank).
 var sqlLease = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 lane AS MATERIALIZED (

@@ -9,21 +9,22 @@
 // # Events in your own transaction
 //
 // [Store.Tx] and [Store.SQLTx] let Dispatcher.EmitTo write into a transaction of yours, so that an event is stored if
-// and only if what it tells of is. Such a transaction only inserts: it waits for no dispatcher and no other transaction
-// that emits, unless that emits an event with the same id.
+// and only if what it tells of is. Such a transaction only inserts: it waits for no dispatcher and no other
+// transaction that emits, unless that emits an event with the same id.
 //
 // # What is guaranteed
 //
 // When Emit returns nil, or your COMMIT does, the event is as safe as Postgres makes a commit: with fsync on and
 // synchronous_commit on, which are its defaults, it outlives a crash of the machine. With synchronous_commit off the
-// last fraction of a second may be lost, with all that was recorded in it: deliveries are then sent again. On a standby
-// that is promoted, what was not replicated yet is lost as with any other table; synchronous_standby_names prevents it.
+// last fraction of a second may be lost, with all that was recorded in it: deliveries are then sent again. On a
+// standby that is promoted, what was not replicated yet is lost as with any other table; synchronous_standby_names
+// prevents it.
 //
 // An error of Emit that comes from a connection that broke says nothing about the event: it may be stored. Emit it
 // again with the same id, which does nothing if it is.
 //
-// All times are by the database's clock. A window that Claim keeps (Health.Window) may be passed by what processes hand
-// over to themselves in transactions that do not see each other yet: by one process's hand-overs at most.
+// All times are by the database's clock. A window that Claim keeps (Health.Window) may be passed by what processes
+// hand over to themselves in transactions that do not see each other yet: by one process's hand-overs at most.
 //
 // # Connections
 //
@@ -38,8 +39,8 @@
 // # Rights
 //
 // [Migrate] needs USAGE and CREATE on the schema; the tables then belong to its role. Everything else needs USAGE on
-// the schema and SELECT, INSERT, UPDATE and DELETE on the tables, and so does a role that only emits: it may do without
-// UPDATE and DELETE if it emits through Store.Tx or Store.SQLTx only.
+// the schema and SELECT, INSERT, UPDATE and DELETE on the tables, and so does a role that only emits: it may do
+// without UPDATE and DELETE if it emits through Store.Tx or Store.SQLTx only.
 //
 // # Tables
 //

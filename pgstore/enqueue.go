@@ -120,8 +120,8 @@ type prepared struct {
 	digest [32]byte
 }
 
-// prepare leaves out the events whose id came before in the request, and sorts the others: all statements insert in the
-// order of ids, so that two with the same ones wait for each other and not in a circle.
+// prepare leaves out the events whose id came before in the request, and sorts the others: all statements insert in
+// the order of ids, so that two with the same ones wait for each other and not in a circle.
 func prepare(events []webhook.Event) ([]prepared, error) {
 	out := make([]prepared, len(events))
 	for i := range events {

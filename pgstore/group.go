@@ -9,8 +9,8 @@ import (
 )
 
 // group lets concurrent calls of Enqueue share transactions: a commit takes about as long for many events as for one.
-// There is no goroutine for it. The first caller who comes writes, those who come meanwhile wait, and the first of them
-// then writes for all of them.
+// There is no goroutine for it. The first caller who comes writes, those who come meanwhile wait, and the first of
+// them then writes for all of them.
 type group struct {
 	mu      sync.Mutex
 	waiting []*call

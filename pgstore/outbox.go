@@ -52,8 +52,9 @@ var ErrDirectInTx = errors.New("a delivery to one endpoint cannot be enqueued in
 // for dispatchers, unless they insert an event with the same id. Nothing is handed over, and nobody is woken: call
 // Dispatcher.Wake after the commit.
 //
-// Neither a known event nor [webhook.ErrConflict] ends the transaction; an error of the database does. In a transaction
-// that is REPEATABLE READ or SERIALIZABLE, an id that another one stores meanwhile is a serialization failure.
+// Neither a known event nor [webhook.ErrConflict] ends the transaction; an error of the database does. In a
+// transaction that is REPEATABLE READ or SERIALIZABLE, an id that another one stores meanwhile is a serialization
+// failure.
 func (s *Store) Tx(tx pgx.Tx) webhook.Outbox { return outbox{s, pgxTx{tx}} }
 
 // SQLTx is Tx for a transaction of database/sql, whatever its driver: pgx's stdlib, or lib/pq.

@@ -49,8 +49,8 @@ FROM unnest($1::text[], $2::text[], $3::int[], $4::timestamptz[], $5::text[], $6
 		remote_addr, request_header, response_header, response_body, truncated, secret_id)`
 )
 
-// Record implements [webhook.Queue]. It takes two round trips: one that locks the endpoints and reads their health, and
-// after the judgements one that writes everything.
+// Record implements [webhook.Queue]. It takes two round trips: one that locks the endpoints and reads their health,
+// and after the judgements one that writes everything.
 func (s *Store) Record(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
 	var tenants, ids []string
 	for i := range outcomes {

@@ -34,8 +34,8 @@ type Config struct {
 	// Schema is the schema that the tables are in. It must exist. Defaults to the first one of the connection's
 	// search_path that does, which is mostly "public". At most 63 bytes.
 	Schema string
-	// TablePrefix is what the names of the tables begin with: [a-z_][a-z0-9_]*, at most 32 bytes. Stores with different
-	// prefixes are strangers to each other. Defaults to "webhook_".
+	// TablePrefix is what the names of the tables begin with: [a-z_][a-z0-9_]*, at most 32 bytes. Stores with
+	// different prefixes are strangers to each other. Defaults to "webhook_".
 	TablePrefix string
 }
 

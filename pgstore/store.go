@@ -32,8 +32,8 @@ var (
 // New returns the store whose tables are where cfg says; nil stands for the defaults. It looks at their version and
 // changes nothing: see [Migrate].
 //
-// Errors: those of the family [webhook.ErrInvalidConfig], [ErrSchemaMissing], [ErrSchemaTooOld], [ErrSchemaTooNew], and
-// those of the database.
+// Errors: those of the family [webhook.ErrInvalidConfig], [ErrSchemaMissing], [ErrSchemaTooOld], [ErrSchemaTooNew],
+// and those of the database.
 func New(ctx context.Context, pool *pgxpool.Pool, cfg *Config) (*Store, error) {
 	n, err := locate(ctx, pool, cfg)
 	if err != nil {
@@ -83,7 +83,8 @@ const (
 	sqlNested = sqlPlans + `, set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
 )
 
-// tx is a transaction whose BEGIN and COMMIT travel with its statements, so that they cost no round trips of their own.
+// tx is a transaction whose BEGIN and COMMIT travel with its statements, so that they cost no round trips of their
+// own.
 type tx struct {
 	*Store
 	conn  *pgxpool.Conn

@@ -21,8 +21,8 @@ rows AS (DELETE FROM {attempts} a USING old o WHERE a.tenant = o.tenant AND a.de
 gone AS (DELETE FROM {deliveries} d USING old o WHERE d.tenant = o.tenant AND d.id = o.id RETURNING 1)
 SELECT count(*) FROM gone`
 
-	// The events are locked first, and looked at again by the next statement: a redelivery locks its event before it is
-	// inserted, so that one of the two sees the other.
+	// The events are locked first, and looked at again by the next statement: a redelivery locks its event before it
+	// is inserted, so that one of the two sees the other.
 	sqlIdleEvents = `
 SELECT v.tenant, v.id FROM {events} v
 WHERE v.pruned = $3::bool AND v.stored_at < (SELECT clock_timestamp() - $1::bigint * interval '1 microsecond')

@@ -55,8 +55,8 @@ type Store struct {
 
 var _ webhook.Store = (*Store)(nil)
 
-// Open opens the file at path, which it creates if there is none, and brings its schema up to date. path is a plain file
-// name on a local disk: for a URI, or a database in memory, see [New]. nil stands for the default configuration.
+// Open opens the file at path, which it creates if there is none, and brings its schema up to date. path is a plain
+// file name on a local disk: for a URI, or a database in memory, see [New]. nil stands for the default configuration.
 //
 // Errors: [ErrPath], [ErrSchema], [ErrBusy], [webhook.ErrInvalidConfig], and SQLite's own.
 func Open(ctx context.Context, path string, cfg *Config) (*Store, error) {
@@ -133,8 +133,8 @@ func (s *Store) busyMillis() string {
 //
 //	sql.Open("sqlite", "file:app.db?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
 //
-// If db is limited to one connection, no method of the store may be called by who has a transaction of db open, but for
-// those of [Store.Tx]: it would wait for itself.
+// If db is limited to one connection, no method of the store may be called by who has a transaction of db open, but
+// for those of [Store.Tx]: it would wait for itself.
 //
 // Errors: as Open, and [ErrPragma].
 func New(ctx context.Context, db *sql.DB, cfg *Config) (*Store, error) {
@@ -163,7 +163,8 @@ func (s *Store) start(ctx context.Context) error {
 	if err := s.migrate(ctx, migrations); err != nil {
 		return err
 	}
-	// Here and not when they are first needed: in a transaction, the pool may have no other connection to prepare them on.
+	// Here and not when they are first needed: in a transaction, the pool may have no other connection to prepare them
+	// on.
 	if err := s.patiently(ctx, func() (err error) {
 		s.prepared, err = prepareAll(ctx, s.writer, statements)
 		return err

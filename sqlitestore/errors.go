@@ -16,13 +16,13 @@ var (
 	ErrBusy = errors.New("the database is locked by another writer")
 	// ErrPragma says that a connection does not have a setting that the store's guarantees need. See [PragmaError].
 	ErrPragma = errors.New("a connection's setting is not what the store needs")
-	// ErrSchema says that the file's schema is of a later version of the library, which does not let this one use it any
-	// more.
+	// ErrSchema says that the file's schema is of a later version of the library, which does not let this one use it
+	// any more.
 	ErrSchema = errors.New("the database's schema is too new for this version of the library")
 	// ErrPath says that Open cannot use the path: it names no file of its own.
 	ErrPath = errors.New("not the path of a file")
-	// ErrDirectInTx says that a delivery to one endpoint cannot be made in a transaction of the caller's: it is leased,
-	// and sent, at once.
+	// ErrDirectInTx says that a delivery to one endpoint cannot be made in a transaction of the caller's: it is
+	// leased, and sent, at once.
 	ErrDirectInTx = errors.New("a ping, test or redelivery cannot be part of a transaction")
 )
 

@@ -26,7 +26,8 @@ type Step struct {
 	SQL     string
 }
 
-// MigrateWith brings the database up to date as a version of the library does that knows these steps after the released ones.
+// MigrateWith brings the database up to date as a version of the library does that knows these steps after the
+// released ones.
 func MigrateWith(ctx context.Context, s *Store, more ...Step) error {
 	steps := migrations[:len(migrations):len(migrations)]
 	for _, m := range more {

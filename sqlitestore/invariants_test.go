@@ -10,8 +10,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// requireInvariants holds what is kept in two places against each other: lanes, gaps and flags against the rows that they
-// sum up.
+// requireInvariants holds what is kept in two places against each other: lanes, gaps and flags against the rows that
+// they sum up.
 func requireInvariants(t *testing.T, path string) {
 	t.Helper()
 	db := pool(t, path)

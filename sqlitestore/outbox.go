@@ -17,8 +17,8 @@ import (
 // that it waits for its turn where nothing has been read yet, and keep it short. One that read before it writes fails
 // with [ErrBusy] if another was committed meanwhile.
 //
-// Nothing is sent before the commit, and no dispatcher hears of it: call Dispatcher.Wake after it, or the events wait for
-// the next poll.
+// Nothing is sent before the commit, and no dispatcher hears of it: call Dispatcher.Wake after it, or the events wait
+// for the next poll.
 //
 // If Enqueue fails it has changed nothing in tx, which may go on. A HandOver is ignored, and Direct is refused with
 // [ErrDirectInTx].
@@ -64,7 +64,8 @@ func (o *outbox) enqueue(ctx context.Context, req webhook.EnqueueRequest) (resul
 		err = t.flush()
 	}
 	if err == nil {
-		// Not before: to ask is to read, after which a transaction that was not begun IMMEDIATE can come too late to write.
+		// Not before: to ask is to read, after which a transaction that was not begun IMMEDIATE can come too late to
+		// write.
 		err = o.store.checkPragmas(background, o.tx)
 	}
 	if err != nil {

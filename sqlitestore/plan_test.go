@@ -136,8 +136,8 @@ func fill(b *testing.B, path, endpoint, state string, n int) {
 	execute(b, db, `UPDATE webhook_lanes SET first_due = ?, eligible_at = ? WHERE endpoint = (SELECT key FROM webhook_endpoints WHERE tenant = 't' AND id = ?) AND ? = 'pending'`, now, now, endpoint, state)
 }
 
-// BenchmarkClaimWithBacklog claims and records one delivery of a fresh endpoint and some of the backlog's, while as much
-// as named waits, has finished, or is of endpoints with nothing to do.
+// BenchmarkClaimWithBacklog claims and records one delivery of a fresh endpoint and some of the backlog's, while as
+// much as named waits, has finished, or is of endpoints with nothing to do.
 func BenchmarkClaimWithBacklog(b *testing.B) {
 	for _, n := range []int{0, rows(b, 20_000)} {
 		b.Run(fmt.Sprintf("rows=%d", n), func(b *testing.B) {

@@ -14,7 +14,8 @@ import (
 	"github.com/meshia/webhook/webhooktest"
 )
 
-// TestTwoProcesses has one process emit what another one's dispatcher sends, and take over what a killed one had leased.
+// TestTwoProcesses has one process emit what another one's dispatcher sends, and take over what a killed one had
+// leased.
 func TestTwoProcesses(t *testing.T) {
 	if path := os.Getenv("SQLITESTORE_TEST_FILE"); path != "" { // the second process
 		s := open(t, path)

@@ -11,9 +11,9 @@ import (
 	"github.com/meshia/webhook/internal/failpoint"
 )
 
-// writes lines up all that changes the database. SQLite has one writer and a commit costs a write to the disk that waits
-// for it, so those who come while one commits share the next transaction: one of them leads, writes for all and tells
-// them. There is no goroutine for it.
+// writes lines up all that changes the database. SQLite has one writer and a commit costs a write to the disk that
+// waits for it, so those who come while one commits share the next transaction: one of them leads, writes for all and
+// tells them. There is no goroutine for it.
 type writes struct {
 	turn  chan struct{} // held by who leads
 	mu    sync.Mutex
@@ -24,8 +24,8 @@ type writes struct {
 	last   time.Time // when the last one ended
 }
 
-// Other processes meet the lock free in the gaps between transactions only, and where many calls come there are none. So
-// after a while of that there is one, long enough for who asks every millisecond.
+// Other processes meet the lock free in the gaps between transactions only, and where many calls come there are none.
+// So after a while of that there is one, long enough for who asks every millisecond.
 const (
 	longestStreak = 100 * time.Millisecond
 	gap           = 3 * time.Millisecond
@@ -47,8 +47,8 @@ type write struct {
 const maxWeight = 2000
 
 // write makes do a part of the next transaction and returns when that is committed. do may be called again, on another
-// transaction, if the first one failed. A refusal of do's stands alone: what others do in the transaction is kept, so it
-// must have changed nothing.
+// transaction, if the first one failed. A refusal of do's stands alone: what others do in the transaction is kept, so
+// it must have changed nothing.
 func (s *Store) write(ctx context.Context, w *write) error {
 	if ctx.Err() != nil {
 		return ended(ctx)
@@ -137,8 +137,8 @@ func (s *Store) alone(w *write) {
 	s.run(tx, []*write{w})
 }
 
-// run does the batch's parts in one transaction. It reports whether that was committed; if not, and the batch is of one,
-// its error says why.
+// run does the batch's parts in one transaction. It reports whether that was committed; if not, and the batch is of
+// one, its error says why.
 func (s *Store) run(tx *sql.Tx, batch []*write) (ok bool) {
 	t := newTxn(tx, s.prepared)
 	for _, w := range batch {

@@ -120,7 +120,8 @@ func attemptValues(c *check) {
 	c.want(l.Delivery.Attempts == nil, "a lease's delivery has attempts")
 }
 
-// same compares what was kept with what was given: times to the millisecond, in any zone, and no bytes as good as none.
+// same compares what was kept with what was given: times to the millisecond, in any zone, and no bytes as good as
+// none.
 func (c *check) same(what string, got, want any) {
 	c.Helper()
 	g, w := plain(reflect.ValueOf(got)), plain(reflect.ValueOf(want))

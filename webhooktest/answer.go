@@ -31,7 +31,8 @@ type Answer struct {
 
 	// Fault is what goes wrong with the answer. Defaults to nothing.
 	Fault Fault
-	// Raw is sent in place of a response, as it is, whatever it is; then the connection is closed. HeaderPace paces it.
+	// Raw is sent in place of a response, as it is, whatever it is; then the connection is closed. HeaderPace paces
+	// it.
 	// Status, Header, Body and Fault, except Hang, must not be set.
 	Raw string
 	// Handler answers whatever it likes. No other field but Delay and a Fault of Hang may be set. It finds the
@@ -58,8 +59,8 @@ const (
 	EndlessBody Fault = "endless body"
 	// EndlessHeader sends header fields until the client goes away.
 	EndlessHeader Fault = "endless header"
-	// EndlessInformational sends 103 Early Hints until the client goes away. HeaderPace defaults to 10 ms here: clients
-	// bound the bytes that they read ahead of a response, and this is for the time.
+	// EndlessInformational sends 103 Early Hints until the client goes away. HeaderPace defaults to 10 ms here:
+	// clients bound the bytes that they read ahead of a response, and this is for the time.
 	EndlessInformational Fault = "endless informational"
 )
 

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// conn is one end of a connection in memory: a net.Pipe with the addresses, the errors, the half-close and the reset of
-// TCP.
+// conn is one end of a connection in memory: a net.Pipe with the addresses, the errors, the half-close and the reset
+// of TCP.
 type conn struct {
 	net.Conn
 	peer          *conn
@@ -55,9 +55,9 @@ func (c *conn) Close() error {
 
 // CloseWrite is that of *net.TCPConn: the peer reads to the end of what was written and can still write.
 //
-// An http.Server calls it before it closes a connection that has something unread, and then sleeps for half a second so
-// that no reset overtakes the response. Here it is enough that the client reads and closes; and a bubble must not be
-// left with somebody asleep, so the server's goroutine ends in this call.
+// An http.Server calls it before it closes a connection that has something unread, and then sleeps for half a second
+// so that no reset overtakes the response. Here it is enough that the client reads and closes; and a bubble must not
+// be left with somebody asleep, so the server's goroutine ends in this call.
 func (c *conn) CloseWrite() error {
 	c.peer.finished.Store(true)
 	err := c.peer.SetReadDeadline(time.Unix(1, 0)) // in the past: wakes its Read

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestMain fails when a test has left a goroutine behind. Bubbles see to that by themselves; this is for the tests over
-// sockets.
+// TestMain fails when a test has left a goroutine behind. Bubbles see to that by themselves; this is for the tests
+// over sockets.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if left := leaked(); code == 0 && left != "" {

@@ -27,8 +27,8 @@ var (
 
 // Record returns a recorder in front of a store, to hand to webhook.NewDispatcher in its place.
 //
-// It notes each event that the store accepted, once for its id and tenant, as the store keeps it once. Pings, tests and
-// redeliveries are not noted, nor what goes through an Outbox that the store makes for a transaction.
+// It notes each event that the store accepted, once for its id and tenant, as the store keeps it once. Pings, tests
+// and redeliveries are not noted, nor what goes through an Outbox that the store makes for a transaction.
 func Record(store webhook.Store) *Recorder {
 	return &Recorder{Store: store, known: make(map[[2]string]bool)}
 }
@@ -58,8 +58,8 @@ func (r *Recorder) Wake(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Wait hands the call on to a store that is a [webhook.Waker]; for others there is nothing to hear, and it returns when
-// ctx ends.
+// Wait hands the call on to a store that is a [webhook.Waker]; for others there is nothing to hear, and it returns
+// when ctx ends.
 func (r *Recorder) Wait(ctx context.Context) error {
 	if w, ok := r.Store.(webhook.Waker); ok {
 		return w.Wait(ctx)

@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// Transport returns a RoundTripper that carries every request, whatever its host, to h, in memory. It is net/http's own
-// client and server with a connection in memory between them: what h sees and what the client gets, informational
+// Transport returns a RoundTripper that carries every request, whatever its host, to h, in memory. It is net/http's
+// own client and server with a connection in memory between them: what h sees and what the client gets, informational
 // responses, trailers, limits and errors included, is what they would be over HTTP/1.1, and so are the hooks of
 // net/http/httptrace.
 //
@@ -37,8 +37,8 @@ func Transport(h http.Handler) http.RoundTripper {
 	}
 }
 
-// serve returns the client's end of a new connection to h. Its server is one of its own: a shared one could not be used
-// from two bubbles.
+// serve returns the client's end of a new connection to h. Its server is one of its own: a shared one could not be
+// used from two bubbles.
 func serve(h http.Handler, addr string) (net.Conn, error) {
 	_, text, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// delivery is a delivery in the log. Bodies are strings and not embedded JSON: a string keeps the exact bytes, which is
-// what was signed.
+// delivery is a delivery in the log. Bodies are strings and not embedded JSON: a string keeps the exact bytes, which
+// is what was signed.
 type delivery struct {
 	ID            string     `json:"id"`
 	EventID       string     `json:"event_id"`

@@ -24,9 +24,9 @@ type emission struct {
 //	{"event": "session.stopped", "session_id": "sess_abc123", "data": {...}, "id": "evt_1"}
 //
 // The data must be that of the event's type. It is sent as it is here, byte for byte, with the fields that the type
-// does not know. The id is optional; the same event with the same id is stored once, however often it comes. The answer
-// says that the events are stored, and that every active webhook that subscribes to them will get them, or is seen to
-// fail:
+// does not know. The id is optional; the same event with the same id is stored once, however often it comes. The
+// answer says that the events are stored, and that every active webhook that subscribes to them will get them, or is
+// seen to fail:
 //
 //	202 {"ids": ["evt_1"]}
 func (a *api) emit(w http.ResponseWriter, r *http.Request) (int, any, error) {

@@ -1,5 +1,5 @@
-// Service is what a service that emits webhooks looks like: it keeps endpoints, takes events over HTTP, sends them, and
-// shows its log.
+// Service is what a service that emits webhooks looks like: it keeps endpoints, takes events over HTTP, sends them,
+// and shows its log.
 //
 //	go run ./examples/service -allow-insecure-targets
 //	go run ./examples/service -store sqlite:webhooks.db

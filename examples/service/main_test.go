@@ -321,5 +321,5 @@ func TestProgram(t *testing.T) {
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)
 	require.Equal(t, 1, exit.ExitCode())
-	require.Equal(t, "service: -store \"floppy\" is none of memory, sqlite:FILE, postgres://...\n", string(out))
+	require.Equal(t, "service: -store \"floppy\" is none of memory, sqlite:FILE and postgres:URL\n", string(out))
 }

@@ -28,7 +28,7 @@ func openStore(ctx context.Context, name string) (webhook.Store, func() error, e
 	case kind == "postgres" && where != "":
 		return openPostgres(ctx, name)
 	}
-	return nil, nil, fmt.Errorf("-store %q is none of memory, sqlite:FILE, postgres://...", kind)
+	return nil, nil, fmt.Errorf("-store %q is none of memory, sqlite:FILE and postgres:URL", kind)
 }
 
 func openPostgres(ctx context.Context, url string) (webhook.Store, func() error, error) {
@@ -49,8 +49,8 @@ func openPostgres(ctx context.Context, url string) (webhook.Store, func() error,
 	return s, func() error { pool.Close(); return nil }, nil
 }
 
-// sealingKeys is the environment's variable with the keys that secrets are sealed with: ID:BASE64, several separated by
-// commas, the newest first.
+// sealingKeys is the environment's variable with the keys that secrets are sealed with: ID:BASE64, several separated
+// by commas, the newest first.
 const sealingKeys = "WEBHOOK_SEALING_KEYS"
 
 // sealer makes the sealer that the environment asks for, or none.

@@ -1,5 +1,5 @@
-// Transactional emits in the transaction that writes the business's own rows: an experiment that is marked as completed
-// and its event are stored together, or neither is. One is committed here and one rolled back.
+// Transactional emits in the transaction that writes the business's own rows: an experiment that is marked as
+// completed and its event are stored together, or neither is. One is committed here and one rolled back.
 //
 //	go run ./examples/transactional
 //	go run ./examples/transactional -store postgres://localhost/app

@@ -23,7 +23,7 @@ func open(ctx context.Context, where string) (*database, error) {
 	case kind == "postgres":
 		return openPostgres(ctx, where)
 	}
-	return nil, errors.New("-store is neither sqlite:FILE nor postgres://...")
+	return nil, errors.New("-store is neither sqlite:FILE nor postgres:URL")
 }
 
 // openSQLite opens the file with what a store asks of it: see sqlitestore.New.

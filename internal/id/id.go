@@ -1,6 +1,6 @@
-// Package id makes the identifiers of events, endpoints and deliveries: they sort by the moment they were made, so that
-// an index on them stays dense and a listing needs no second key, and they cannot be guessed, so that knowing one id
-// tells nothing of others.
+// Package id makes the identifiers of events, endpoints and deliveries: they sort by the moment they were made, so
+// that an index on them stays dense and a listing needs no second key, and they cannot be guessed, so that knowing one
+// id tells nothing of others.
 package id
 
 import (

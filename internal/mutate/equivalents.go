@@ -1,7 +1,7 @@
 package main
 
-// equivalents are the mutants that no test can notice, each with the reason. An entry that meets no mutant, or one that
-// a test does notice, is an error.
+// equivalents are the mutants that no test can notice, each with the reason. An entry that meets no mutant, or one
+// that a test does notice, is an error.
 var equivalents = []Equivalent{
 	{
 		"signer.go", "NewSigner", "if false && (err != nil) {",

@@ -1,6 +1,6 @@
-// Command mutate takes out, one at a time, the guards that this library's promises rest on, and runs the tests of their
-// package over each change. A change that no test notices is printed, and the command fails: that guard could be lost
-// tomorrow.
+// Command mutate takes out, one at a time, the guards that this library's promises rest on, and runs the tests of
+// their package over each change. A change that no test notices is printed, and the command fails: that guard could be
+// lost tomorrow.
 //
 //	go run ./internal/mutate [-run regexp] [-list] [-timeout 2m] [-parallel 2]
 //

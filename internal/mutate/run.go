@@ -22,8 +22,8 @@ const (
 	Killed
 )
 
-// A Runner builds the tests of a target once, with all of its mutants in them, each behind a switch, and runs them once
-// for each. What is built is a copy that only the compiler sees: the tree stays as it is, and the build cache is
+// A Runner builds the tests of a target once, with all of its mutants in them, each behind a switch, and runs them
+// once for each. What is built is a copy that only the compiler sees: the tree stays as it is, and the build cache is
 // shared.
 type Runner struct {
 	Root     string
@@ -135,8 +135,8 @@ func (t Target) rounds() []round {
 	return []round{{tests: t.Quick}, {tests: "."}}
 }
 
-// limit is how long tests may take in a mutant that took so long without one: many mutants loop for ever, and a machine
-// that is busy must not count as one.
+// limit is how long tests may take in a mutant that took so long without one: many mutants loop for ever, and a
+// machine that is busy must not count as one.
 func (r Runner) limit(took time.Duration) time.Duration {
 	return min(r.Timeout, max(20*time.Second, 20*took))
 }

@@ -36,8 +36,8 @@ func sum(key, text []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// bodySignature is X-Meshia-Signature, computed here and not by the library: receivers are held to the wire, not to our
-// code.
+// bodySignature is X-Meshia-Signature, computed here and not by the library: receivers are held to the wire, not to
+// our code.
 func bodySignature(secret string, body []byte) string {
 	return "sha256=" + hex.EncodeToString(sum([]byte(secret), body))
 }

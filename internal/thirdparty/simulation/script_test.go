@@ -19,8 +19,8 @@ func (v *verdict) Fatalf(_ string, args ...any) {
 	panic(stop{})
 }
 
-// script is a run without chance that comes by everything: a retry, a hang, a crash, a gap, a rotation, a redelivery, a
-// ping.
+// script is a run without chance that comes by everything: a retry, a hang, a crash, a gap, a rotation, a redelivery,
+// a ping.
 func (w *world) script(t failer) {
 	n := w.start()
 	secret := secretText(1)
