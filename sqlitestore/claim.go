@@ -240,8 +240,8 @@ func (t *txn) take(picks []pick, req *webhook.ClaimRequest) ([]webhook.Lease, er
 	return leases, nil
 }
 
-// next is how long until a claim can find something that is not there now, negative where only something else can
-// bring it about, and whether anything is left that only a limit keeps back.
+// next is how long until a claim can find something that is not there now, negative where only something else can bring
+// it about, and whether anything is left that only a limit keeps back.
 func (t *txn) next(slow bool, maxAge time.Duration, skip map[webhook.EndpointRef]bool) (next time.Duration, blocked bool, err error) {
 	next = -1
 	sooner := func(at int64) {

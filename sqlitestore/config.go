@@ -131,11 +131,11 @@ func (s *Store) busyMillis() string {
 // written with, and one that is not set as follows is refused with a [PragmaError]: journal_mode(WAL),
 // synchronous(FULL) or EXTRA, and busy_timeout of at least Config.BusyTimeout; encoding must be UTF-8. For example:
 //
-//	sql.Open("sqlite", "file:app.db?_txlock=immediate"+
-//		"&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+//	sql.Open("sqlite", "file:app.db?_txlock=immediate&"+
+//		"_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
 //
-// If db is limited to one connection, no method of the store may be called by who has a transaction of db open, but
-// for those of [Store.Tx]: it would wait for itself.
+// If db is limited to one connection, no method of the store may be called by who has a transaction of db open, but for
+// those of [Store.Tx]: it would wait for itself.
 //
 // Errors: as Open, and [ErrPragma].
 func New(ctx context.Context, db *sql.DB, cfg *Config) (*Store, error) {
@@ -155,7 +155,7 @@ func New(ctx context.Context, db *sql.DB, cfg *Config) (*Store, error) {
 
 // start makes the database ready and prepares what will be asked of it.
 func (s *Store) start(ctx context.Context) error {
-	s.writes.turn = make(chan struct{}, 1)
+	s.writes.turn, s.writes.limit = make(chan struct{}, 1), maxTime
 	if s.own {
 		if err := s.walMode(ctx); err != nil {
 			return err

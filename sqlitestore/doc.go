@@ -13,8 +13,7 @@
 // when the disk has it, on macOS with a full fsync. With [New] the connections are the caller's; one that would lose
 // commits is refused. What a disk that lies about its cache loses, no setting brings back.
 //
-// Calls that come together share a commit, so that many callers wait for the disk together and not one after the
-// other:
+// Calls that come together share a commit, so that many callers wait for the disk together and not one after the other:
 // one caller alone is bound by the disk, many are not. A call that cannot be stored, or whose context ends, fails by
 // itself.
 //
@@ -31,8 +30,8 @@
 // are shared into several virtual machines break SQLite's locks and lose data. Processes see each other's events when
 // their dispatchers poll (Config.Poll); nothing wakes them.
 //
-// A process that has the file open must not open it by other means than this driver, to copy it for example: closing
-// it there drops SQLite's locks (https://sqlite.org/howtocorrupt.html, section 2.2).
+// A process that has the file open must not open it by other means than this driver, to copy it for example: closing it
+// there drops SQLite's locks (https://sqlite.org/howtocorrupt.html, section 2.2).
 //
 // # The file
 //
@@ -53,6 +52,5 @@
 //
 // Times are integers, in microseconds since 1970 UTC, an event's own time in seconds, and durations in nanoseconds.
 // Later versions may add tables, columns and indexes. A newer library brings the schema up to date when it opens the
-// file; an older one goes on with it as long as the schema says that it may, and is refused with [ErrSchema]
-// otherwise.
+// file; an older one goes on with it as long as the schema says that it may, and is refused with [ErrSchema] otherwise.
 package sqlitestore

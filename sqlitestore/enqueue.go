@@ -98,8 +98,7 @@ func (t *txn) enqueue(b *batch) (result webhook.EnqueueResult, err error) {
 			return result, err
 		}
 	}
-	// A single event shows by its insert whether it is known; of several, none may be stored before all were looked
-	// at.
+	// A single event shows by its insert whether it is known; of several, none may be stored before all were looked at.
 	if direct != nil || len(b.events) > 1 {
 		for i := range b.events {
 			if err := t.recognize(b, &b.events[i]); err != nil && !errors.Is(err, sql.ErrNoRows) {

@@ -81,8 +81,8 @@ func (s *Store) EraseTenant(ctx context.Context, tenant string, max int) (more b
 	return more, wrap("erase tenant", err)
 }
 
-// eraseTenant removes about n rows, or all there are: endpoints are deleted first and removed last, when nothing
-// refers to them any more.
+// eraseTenant removes about n rows, or all there are: endpoints are deleted first and removed last, when nothing refers
+// to them any more.
 func (t *txn) eraseTenant(tenant string, n int) (rows int, err error) {
 	for _, remove := range []func(tenant string, n int) (int, error){t.eraseLive, t.eraseDeliveries, t.eraseEvents, t.eraseGaps, t.eraseEndpoints} {
 		if rows >= n {

@@ -21,8 +21,8 @@ var (
 	ErrSchema = errors.New("the database's schema is too new for this version of the library")
 	// ErrPath says that Open cannot use the path: it names no file of its own.
 	ErrPath = errors.New("not the path of a file")
-	// ErrDirectInTx says that a delivery to one endpoint cannot be made in a transaction of the caller's: it is
-	// leased, and sent, at once.
+	// ErrDirectInTx says that a delivery to one endpoint cannot be made in a transaction of the caller's: it is leased,
+	// and sent, at once.
 	ErrDirectInTx = errors.New("a ping, test or redelivery cannot be part of a transaction")
 )
 

@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"github.com/meshia/webhook"
 )
@@ -26,8 +27,8 @@ type Step struct {
 	SQL     string
 }
 
-// MigrateWith brings the database up to date as a version of the library does that knows these steps after the
-// released ones.
+// MigrateWith brings the database up to date as a version of the library does that knows these steps after the released
+// ones.
 func MigrateWith(ctx context.Context, s *Store, more ...Step) error {
 	steps := migrations[:len(migrations):len(migrations)]
 	for _, m := range more {
@@ -45,3 +46,6 @@ func (s *Store) Waiting() int {
 	defer s.writes.mu.Unlock()
 	return len(s.writes.queue)
 }
+
+// SetMaxTime sets how long a shared transaction takes up more calls.
+func (s *Store) SetMaxTime(d time.Duration) { s.writes.limit = d }

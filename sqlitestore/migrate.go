@@ -34,8 +34,7 @@ func schemaFile(name string) string {
 	return string(text)
 }
 
-// migrate brings the schema up to date, each step in a transaction of its own. It is safe in several processes at
-// once:
+// migrate brings the schema up to date, each step in a transaction of its own. It is safe in several processes at once:
 // who comes second finds it done.
 func (s *Store) migrate(ctx context.Context, steps []migration) error {
 	if done, err := s.migrated(ctx, steps); err != nil || done {

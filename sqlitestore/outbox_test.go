@@ -82,6 +82,7 @@ func TestWhatFailsInATransactionLeavesItAsItWas(t *testing.T) {
 	t.Parallel()
 	s, db := single(t, file(t))
 	endpoint(t, s, "t", "we_1")
+	endpoint(t, s, "u", "we_1") // which has nothing else to send
 	known := happened.New("", "first", webhook.WithID("known"))
 	emit(t, s, "t", known)
 	tx, err := db.BeginTx(t.Context(), nil)
@@ -106,7 +107,7 @@ func TestWhatFailsInATransactionLeavesItAsItWas(t *testing.T) {
 	_, err = box.Enqueue(ended, webhook.EnqueueRequest{Tenant: "t", Events: events(1)})
 	require.ErrorIs(t, err, context.Canceled)
 
-	result, err := box.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: last, HandOver: &webhook.HandOver{Owner: "one", Term: time.Hour, Max: 5}})
+	result, err := box.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "u", Events: last, HandOver: &webhook.HandOver{Owner: "one", Term: time.Hour, Max: 5}})
 	require.NoError(t, err)
 	require.Empty(t, result.Leases, "what is not committed was handed over")
 	require.NoError(t, tx.Commit())

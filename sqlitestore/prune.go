@@ -41,8 +41,8 @@ func (s *Store) inSteps(ctx context.Context, max int, step func(t *txn, n int) (
 	}
 }
 
-// walk is how far the search for contents to remove has come. It passes over the events that still have something to
-// be sent, so without it each call would pass over them again. What it passed over it sees the next time around.
+// walk is how far the search for contents to remove has come. It passes over the events that still have something to be
+// sent, so without it each call would pass over them again. What it passed over it sees the next time around.
 type walk struct {
 	mu sync.Mutex
 	at place

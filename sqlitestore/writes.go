@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 // tells them. There is no goroutine for it.
 type writes struct {
 	turn  chan struct{} // held by who leads
+	limit time.Duration // maxTime, but in tests
 	mu    sync.Mutex
 	queue []*write
 
@@ -43,8 +45,11 @@ type write struct {
 	panicked any
 }
 
-// maxWeight bounds a shared transaction, so that who comes after it does not wait for long.
-const maxWeight = 2000
+// maxWeight and maxTime bound a shared transaction, so that who comes after it does not wait for long.
+const (
+	maxWeight = 2000
+	maxTime   = 25 * time.Millisecond
+)
 
 // write makes do a part of the next transaction and returns when that is committed. do may be called again, on another
 // transaction, if the first one failed. A refusal of do's stands alone: what others do in the transaction is kept, so
@@ -58,16 +63,19 @@ func (s *Store) write(ctx context.Context, w *write) error {
 	s.writes.queue = append(s.writes.queue, w)
 	s.writes.mu.Unlock()
 
-	select {
-	case <-w.done:
-	case s.writes.turn <- struct{}{}:
-		s.lead(ctx, w)
-		<-w.done
-	case <-ctx.Done():
-		if s.writes.leave(w) {
-			return ended(ctx)
+	for done := false; !done; {
+		select {
+		case <-w.done:
+			done = true
+		case s.writes.turn <- struct{}{}:
+			s.lead(ctx, w) // which may come to others only, if it is too much for one transaction
+		case <-ctx.Done():
+			if s.writes.leave(w) {
+				return ended(ctx)
+			}
+			<-w.done // it is being written, which does not take long
+			done = true
 		}
-		<-w.done // it is being written, which does not take long
 	}
 	if w.panicked != nil {
 		panic(w.panicked)
@@ -101,13 +109,13 @@ func (s *Store) lead(ctx context.Context, own *write) {
 		s.writes.fail(err, func(w *write) bool { return w == own || !gaveUp && !w.queued.After(began) })
 		return
 	}
-	batch := s.writes.take()
-	if s.run(tx, batch) {
-		release()
+	weight, since := 0, time.Now()
+	batch, ok := s.run(tx, func() *write { return s.writes.take(since, &weight) })
+	release()
+	if ok {
 		finish(batch)
 		return
 	}
-	release()
 	// One of them cannot be stored, or none can: each for itself then, so that nobody fails for what others asked.
 	for _, w := range batch {
 		s.alone(w)
@@ -134,17 +142,22 @@ func (s *Store) alone(w *write) {
 		return
 	}
 	defer release()
-	s.run(tx, []*write{w})
+	s.run(tx, func() *write {
+		next := w
+		w = nil
+		return next
+	})
 }
 
-// run does the batch's parts in one transaction. It reports whether that was committed; if not, and the batch is of
-// one, its error says why.
-func (s *Store) run(tx *sql.Tx, batch []*write) (ok bool) {
+// run does in one transaction what next returns, until that is nil. It reports whether it was committed; if not, and it
+// was one part only, the part's error says why.
+func (s *Store) run(tx *sql.Tx, next func() *write) (batch []*write, ok bool) {
 	t := newTxn(tx, s.prepared)
-	for _, w := range batch {
+	for w := next(); w != nil; w = next() {
+		batch = append(batch, w)
 		if w.panicked, w.err = t.part(w.do); w.panicked != nil || w.err != nil && !errors.As(w.err, new(refusal)) {
 			_ = tx.Rollback() // SQLite may have done so already
-			return false
+			return batch, false
 		}
 	}
 	err := t.flush()
@@ -157,14 +170,14 @@ func (s *Store) run(tx *sql.Tx, batch []*write) (ok bool) {
 		for _, w := range batch {
 			w.err = err
 		}
-		return false
+		return batch, false
 	}
 	for _, w := range batch {
 		if w.commit != "" {
 			failpoint.Pass(w.commit)
 		}
 	}
-	return true
+	return batch, true
 }
 
 // part does one part. What it panics with, a Judge for example, is its caller's business and not the leader's.
@@ -173,60 +186,47 @@ func (t *txn) part(do func(*txn) error) (panicked any, err error) {
 	return nil, do(t)
 }
 
-// take removes from the queue what goes into one transaction, the first in any case.
-func (q *writes) take() []*write {
+// take removes from the queue what is next in a transaction that began at since: those who came before, as long as it
+// is not too much for one, and the first in any case.
+func (q *writes) take(since time.Time, weight *int) *write {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n, weight := 0, 0
-	for n < len(q.queue) && (n == 0 || weight+q.queue[n].weight <= maxWeight) {
-		weight += q.queue[n].weight
-		n++
+	if len(q.queue) == 0 {
+		return nil
 	}
-	batch := append([]*write(nil), q.queue[:n]...)
-	q.remove(n)
-	return batch
-}
-
-func (q *writes) remove(n int) {
-	rest := copy(q.queue, q.queue[n:])
-	clearTail(q.queue[rest:])
-	q.queue = q.queue[:rest]
-}
-
-func clearTail(tail []*write) {
-	for i := range tail {
-		tail[i] = nil
+	w := q.queue[0]
+	if *weight > 0 && (*weight+w.weight > maxWeight || w.queued.After(since) || time.Since(since) > q.limit) {
+		return nil
 	}
+	*weight += max(1, w.weight)
+	q.queue = slices.Delete(q.queue, 0, 1)
+	return w
 }
 
 // leave takes w out of the queue; it reports false where w was taken already.
 func (q *writes) leave(w *write) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i, other := range q.queue {
-		if other == w {
-			q.queue = append(q.queue[:i], q.queue[i+1:]...)
-			return true
-		}
+	i := slices.Index(q.queue, w)
+	if i < 0 {
+		return false
 	}
-	return false
+	q.queue = slices.Delete(q.queue, i, i+1)
+	return true
 }
 
 // fail answers those in the queue that are chosen.
 func (q *writes) fail(err error, chosen func(*write) bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	rest := q.queue[:0]
-	for _, w := range q.queue {
+	q.queue = slices.DeleteFunc(q.queue, func(w *write) bool {
 		if !chosen(w) {
-			rest = append(rest, w)
-			continue
+			return false
 		}
 		w.err = err
 		close(w.done)
-	}
-	clearTail(q.queue[len(rest):])
-	q.queue = rest
+		return true
+	})
 }
 
 func finish(batch []*write) {

@@ -253,21 +253,32 @@ func TestAFullDisk(t *testing.T) {
 
 func TestASharedTransactionIsBounded(t *testing.T) {
 	t.Parallel()
-	path := file(t)
-	s, db := single(t, path)
-	count := commits(t, db)
-	var calls []func() error
-	for range 5 {
-		list := events(700)
-		calls = append(calls, func() error {
-			_, err := s.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: list})
-			return err
-		})
+	for _, c := range []struct {
+		limit        time.Duration
+		events, want int
+	}{
+		{time.Hour, 1, 1},
+		{time.Hour, 700, 3}, // two calls, and two, and one
+		{time.Hour, 2500, 5},
+		{time.Nanosecond, 1, 5},
+	} {
+		path := file(t)
+		s, db := single(t, path)
+		s.SetMaxTime(c.limit)
+		count := commits(t, db)
+		var calls []func() error
+		for range 5 {
+			list := events(c.events)
+			calls = append(calls, func() error {
+				_, err := s.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: list})
+				return err
+			})
+		}
+		for _, err := range crowd(t, s, pool(t, path), calls...) {
+			require.NoError(t, err)
+		}
+		require.Equal(t, int64(c.want), count.Load(), "%+v", c)
 	}
-	for _, err := range crowd(t, s, pool(t, path), calls...) {
-		require.NoError(t, err)
-	}
-	require.Equal(t, int64(3), count.Load(), "two calls, and two, and one")
 }
 
 // TestCallsOfOneTransactionSeeEachOther lines up calls of which each depends on the one before.
@@ -275,6 +286,7 @@ func TestCallsOfOneTransactionSeeEachOther(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s, db := open(t, path), pool(t, path)
+	s.SetMaxTime(time.Hour)
 	endpoint(t, s, "t", "we_1", func(e *webhook.Endpoint) { e.Health.State = webhook.EndpointDisabled })
 	endpoint(t, s, "t", "we_2", func(e *webhook.Endpoint) { e.Health.State = webhook.EndpointPaused })
 	var results [5]webhook.EnqueueResult
