@@ -162,6 +162,7 @@ func TestAnEventThatWasChangedIsCheckedAgain(t *testing.T) {
 		"a body that breaks off":           {func(e *webhook.Event) { e.Body = e.Body[:20] }, webhook.ErrInvalidEvent},
 		"only data's name is left":         {func(e *webhook.Event) { e.Body = e.Body[:len(e.Body)-len(e.Data())-1] }, webhook.ErrInvalidEvent},
 		"a shorter event":                  {func(e *webhook.Event) { e.Body = short }, nil},
+		"a shorter event's id":             {func(e *webhook.Event) { e.Body, e.ID = short, "evt.1" }, webhook.ErrInvalidID},
 		"a shorter event without its data": {func(e *webhook.Event) { e.Body = bytes.Replace(short, []byte(`,"data":1`), nil, 1) }, webhook.ErrInvalidEvent},
 		"a shorter event's time":           {func(e *webhook.Event) { e.Body, e.Time = short, e.Time.Add(time.Second) }, webhook.ErrInvalidEvent},
 		"a shorter event's type":           {func(e *webhook.Event) { e.Body, e.Type = short, "plan.completed" }, webhook.ErrInvalidEvent},

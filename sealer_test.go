@@ -154,6 +154,13 @@ type lockedSealer struct {
 	away atomic.Bool
 }
 
+func (s *lockedSealer) Seal(ctx context.Context, of webhook.EndpointRef, secret []byte) ([]byte, error) {
+	if s.away.Load() {
+		return nil, errAway
+	}
+	return s.Sealer.Seal(ctx, of, secret)
+}
+
 func (s *lockedSealer) Open(ctx context.Context, of webhook.EndpointRef, sealed []byte) ([]byte, error) {
 	if s.away.Load() {
 		return nil, errAway

@@ -184,6 +184,40 @@ func TestAProcessWithoutTheKeyLeavesTheEndpointToOthers(t *testing.T) {
 	}
 }
 
+func TestNothingIsStoredUnsealedWhileTheSealerIsAway(t *testing.T) {
+	t.Parallel()
+	service := &lockedSealer{Sealer: sealer(t, sealingKey("k"))}
+	r := newRig(t, webhooktest.NewReceiver(t), sealed(service))
+	e := r.endpoint("hook")
+	before := r.stored(e.ID)
+	service.away.Store(true)
+	_, _, err := r.d.AddEndpoint(r.ctx, webhook.Endpoint{ID: "we_2", URL: "https://example.com", Events: []string{"*"}, Secret: secretA}, webhook.WithoutPing())
+	require.ErrorIs(t, err, errAway)
+	_, err = r.d.Endpoint(r.ctx, "we_2")
+	require.ErrorIs(t, err, webhook.ErrNotFound)
+	_, err = r.d.RotateSecret(r.ctx, e.ID, secretB, 0)
+	require.ErrorIs(t, err, errAway)
+	require.Equal(t, before, r.stored(e.ID))
+}
+
+// eventless is a store that cannot read events now.
+type eventless struct{ webhook.Store }
+
+func (eventless) Event(context.Context, string, string) (webhook.Event, error) {
+	return webhook.Event{}, errAway
+}
+
+func TestAnEventThatCannotBeReadIsNotTakenForPruned(t *testing.T) {
+	t.Parallel()
+	r := rigOn(t, eventless{webhook.NewMemoryStore(nil)}, webhooktest.NewReceiver(t), nil)
+	e := r.endpoint("hook")
+	d, err := r.d.Ping(r.ctx, e.ID)
+	require.NoError(t, err)
+	_, err = r.d.Redeliver(r.ctx, d.ID)
+	require.ErrorIs(t, err, errAway)
+	require.NotErrorIs(t, err, webhook.ErrBodyPruned)
+}
+
 func TestTheKeyMayComeBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		service := &lockedSealer{Sealer: sealer(t, sealingKey("k"))}

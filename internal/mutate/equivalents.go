@@ -112,6 +112,10 @@ var equivalents = []Equivalent{
 		"what New made passes the whole check as well; this saves it",
 	},
 	{
+		"dispatcher.go", "Dispatcher.Emit", "if len(res.Leases) <= reserved {",
+		"where no slot was spared one look more finds none either",
+	},
+	{
 		"direct.go", "Dispatcher.Ping", "if (false && (err != nil)) || tried.Attempt.Result != AttemptFailed || tried.Attempt.Status == 0 || len(live(tried.lease.Endpoint.Secrets, time.Now())) < 2 {",
 		"with an error there is no attempt, whose result is asked next",
 	},

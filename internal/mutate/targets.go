@@ -8,6 +8,7 @@ const (
 	settling    = "Becomes|AttemptTells|Polic|Retr|Schedule|Waits|Interrupted|NotHearing|IsLogged|Switching"
 	sending     = "ReceiverCan|Response|Rune|Clip|Header|TLS|Connection|Sent|Named|Wire|Class|Context|Secret|Overlap|KeysOf|Broken|ALine|IDThat|Stricter|Cancels"
 	running     = "Run|Slot|ALease|Window|Away|Stale|Owner|Panics|Hear|Hanging|Outcome|Told|Logged|Stopping|Claimed|HandedOver|UsersKeeps|MoreOf|ARetry|Wakes|Dispatcher"
+	keeping     = "Seal|Key|Secret|Remove|Kept|Erasing|Prun|Age|Panics|Broken|Event|Refus|Text|Option|Digest|Metadata"
 	dispatching = "Endpoint|Adding|Refuse|Rotat|Secret|ATenant|Ping|ATest|Redeliver|URL|Emit|Changed|Switch|Field|Stricter|Cancels|RunHears|StoresError|LeasesNothing|NotReaching|Description"
 )
 
@@ -78,6 +79,15 @@ var targets = []Target{
 		Funcs: regexp.MustCompile(``),
 		Kinds: checks,
 		Quick: dispatching,
+	},
+	{
+		// What secrets are sealed with and who may open them; what is removed, and when.
+		Name:  "keeping",
+		Dir:   ".",
+		Files: []string{"sealer.go", "sealing.go", "keyless.go", "upkeep.go", "attempt.go", "event.go"},
+		Funcs: regexp.MustCompile(``),
+		Kinds: checks,
+		Quick: keeping,
 	},
 	{
 		// Who owns a delivery, until when, and what may be handed out.
