@@ -150,8 +150,8 @@ func (d *Dispatcher) EmitTo(ctx context.Context, box Outbox, events ...Event) er
 	return nil
 }
 
-// Wake makes the dispatchers on the store look for what is due, in this process and, where the store can tell them, in
-// others.
+// Wake makes the dispatcher look for what is due. Where it does not run, or has no slot free, it tells the dispatchers of
+// other processes, if the store can.
 func (d *Dispatcher) Wake(ctx context.Context) { d.wake(ctx, d.run.Load()) }
 
 func (e *engine) wake(ctx context.Context, r *run) {
@@ -159,7 +159,7 @@ func (e *engine) wake(ctx context.Context, r *run) {
 	if r != nil {
 		r.wake()
 	}
-	if e.waker == nil {
+	if e.waker == nil || r != nil && r.able() { // what this process can claim it tells nobody else of
 		return
 	}
 	if err := e.waker.Wake(ctx); err != nil { // they find it at their next poll

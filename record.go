@@ -55,9 +55,14 @@ func (c *recorder) add(s settled) (next job, ok bool) {
 	return next, ok
 }
 
+// slowStore is from when a store is slow enough that a claim and the next batch of outcomes go to it side by side. To
+// one that is quicker the worker goes by itself, which saves the others' being woken.
+const slowStore = time.Millisecond
+
 // finish records a batch, frees its slots, and claims for them at once if more is waiting. Of what it gets it returns
 // one job and hands the others to other workers.
 func (r *run) finish(batch []settled) (next job, ok bool) {
+	start := time.Now()
 	r.recorder.writes.open()
 	left := r.tryRecord(r.recorder.writes.ctx, batch)
 	r.recorder.writes.close()
@@ -76,6 +81,10 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 	waiting := r.waiting && !r.closing
 	r.mu.Unlock()
 	if !waiting || r.claiming.Err() != nil {
+		return next, false
+	}
+	if time.Since(start) > slowStore { // the claim loop does it, beside the next batch
+		r.open()
 		return next, false
 	}
 	leases, asked, wait := r.claim(r.claiming)

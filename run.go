@@ -43,6 +43,7 @@ type run struct {
 	over     chan struct{} // closed when idle workers are to end
 	workers  sync.WaitGroup
 	due      chan struct{} // something may have become claimable
+	opened   chan struct{} // and so it may since an outcome was recorded
 	recorder recorder
 
 	mu      sync.Mutex
@@ -65,7 +66,7 @@ func newRun(ctx context.Context, e *engine) *run {
 	attempts, cut := context.WithCancelCause(context.Background())
 	r := &run{
 		engine: e, claiming: ctx, attempts: attempts, cut: cut,
-		jobs: make(chan job), over: make(chan struct{}), due: make(chan struct{}, 1), empty: make(chan struct{}),
+		jobs: make(chan job), over: make(chan struct{}), due: make(chan struct{}, 1), opened: make(chan struct{}, 1), empty: make(chan struct{}),
 		free: e.cfg.Slots,
 	}
 	r.recorder.run = r
@@ -84,6 +85,24 @@ func (r *run) reserve(n int) int {
 	n = min(n, r.free)
 	r.free -= n
 	return n
+}
+
+// reserveMost takes the free slots for a claim, but for some that Emit may hand leases to meanwhile.
+func (r *run) reserveMost() int {
+	r.mu.Lock()
+	free := r.free
+	r.mu.Unlock()
+	if free > 2*handOverMost {
+		free -= handOverMost
+	}
+	return r.reserve(free)
+}
+
+// able reports whether the claim loop has slots for what is due.
+func (r *run) able() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.free > 0 && !r.closing
 }
 
 // occupy puts leases on the reserved slots and gives the slots that are left back. The answer is false if Run is
@@ -191,6 +210,14 @@ func (r *run) wake() {
 	}
 }
 
+// open makes the claim loop look for what an outcome has made claimable.
+func (r *run) open() {
+	select {
+	case r.opened <- struct{}{}:
+	default:
+	}
+}
+
 // claimUntil claims whenever something is due and a slot is free, until ctx ends.
 func (r *run) claimUntil(ctx context.Context) {
 	if r.waker != nil {
@@ -206,14 +233,38 @@ func (r *run) claimUntil(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.due:
+		case <-r.opened:
 		case <-timer.C:
 		}
 		leases, asked, wait := r.claim(ctx)
 		r.start(leases, asked)
+		now := time.Now()
 		r.mu.Lock()
-		r.look = time.Now().Add(wait)
+		r.look = now.Add(wait)
 		r.mu.Unlock()
 		timer.Reset(wait)
+		if len(leases) == 0 && !asked.IsZero() {
+			r.rest(ctx, 2*now.Sub(asked))
+		}
+	}
+}
+
+// maxRest bounds how much later an event goes out because of the claims before it that found nothing.
+const maxRest = 10 * time.Millisecond
+
+// rest keeps claims that find nothing, since every window is full and yet each Emit asks for one, from taking more than
+// a third of the store's time. An outcome that was recorded ends it: it may have opened a window.
+func (r *run) rest(ctx context.Context, d time.Duration) {
+	if d = min(d, maxRest); d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-r.opened:
+		r.wake()
 	}
 }
 
@@ -236,7 +287,7 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 	if len(skip) >= keylessMax {
 		return nil, asked, r.cfg.Poll
 	}
-	n := r.reserve(r.cfg.Slots)
+	n := r.reserveMost()
 	r.mu.Lock()
 	r.waiting = true // until the answer is in: an outcome that is recorded meanwhile makes it old
 	slow := max(min(n, (r.cfg.Slots+1)/2-r.slow), 0)
@@ -259,8 +310,12 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 	}
 	r.mu.Lock()
 	r.waiting = got.Blocked || len(got.Leases) == n
+	more := len(got.Leases) == n && r.free > 0 // what was left to Emit
 	r.mu.Unlock()
-	if got.Next < 0 {
+	switch {
+	case more:
+		return got.Leases, asked, 0
+	case got.Next < 0:
 		return got.Leases, asked, r.cfg.Poll
 	}
 	return got.Leases, asked, min(got.Next, r.cfg.Poll)

@@ -52,7 +52,8 @@ func (s *Store) Wake(ctx context.Context) error {
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), notifyLimit)
 	defer cancel()
-	_, err := s.pool.Exec(ctx, `SELECT pg_notify($1::text, '')`, s.names.channel())
+	// Nothing that must last is in this transaction, so that it need not wait for the disk.
+	_, err := s.pool.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true), pg_notify($1::text, '')`, s.names.channel())
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.telling = e.next != nil
