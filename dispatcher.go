@@ -150,8 +150,8 @@ func (d *Dispatcher) EmitTo(ctx context.Context, box Outbox, events ...Event) er
 	return nil
 }
 
-// Wake makes the dispatcher look for what is due. Where it does not run, or has no slot free, it tells the dispatchers of
-// other processes, if the store can.
+// Wake makes the dispatcher look for what is due. Where it does not run, or has no slot free, it tells the dispatchers
+// of other processes, if the store can.
 func (d *Dispatcher) Wake(ctx context.Context) { d.wake(ctx, d.run.Load()) }
 
 func (e *engine) wake(ctx context.Context, r *run) {

@@ -83,7 +83,7 @@ func TestWhatWasSealedForOneEndpointOpensForNoOther(t *testing.T) {
 	}
 	for n := range sealed {
 		_, err := s.Open(ctx, webhook.EndpointRef{Tenant: "ab", ID: "c"}, sealed[:n])
-		require.Error(t, err, "%d bytes of it", n)
+		require.ErrorIs(t, err, webhook.ErrInvalidSecret, "%d bytes of it", n)
 		require.False(t, n < 3 && s.Newest(sealed[:n]))
 	}
 	// The name of the key is authenticated too, also where two keys are one.
@@ -109,6 +109,7 @@ func TestKeysThatSealNothingAreRefused(t *testing.T) {
 		"one id twice":   {[]webhook.SealingKey{good, good}, []string{`the id "good"`}},
 		"no key":         {[]webhook.SealingKey{{ID: "a"}}, []string{`sealing key "a" is not base64 of 32 bytes`}},
 		"not base64":     {[]webhook.SealingKey{{ID: "a", Key: webhook.NewSecret(strings.Repeat("!", 44))}}, []string{"not base64"}},
+		"more after it":  {[]webhook.SealingKey{{ID: "a", Key: webhook.NewSecret(strings.TrimRight(good.Key.Reveal(), "=") + "!")}}, []string{"not base64"}},
 		"16 bytes":       {[]webhook.SealingKey{{ID: "a", Key: webhook.NewSecret("AAAAAAAAAAAAAAAAAAAAAA==")}}, []string{"32 bytes"}},
 		"two complaints": {[]webhook.SealingKey{{ID: "a"}, {Key: good.Key}}, []string{`"a" is not base64`, "key 1 is not 1 to 64"}},
 	} {
@@ -119,6 +120,8 @@ func TestKeysThatSealNothingAreRefused(t *testing.T) {
 		}
 		require.NotContains(t, err.Error(), good.Key.Reveal(), name)
 	}
+	_, err := webhook.NewAESSealer(webhook.SealingKey{ID: strings.Repeat("x", 64), Key: good.Key})
+	require.NoError(t, err)
 	unpadded := webhook.SealingKey{ID: "a", Key: webhook.NewSecret(strings.TrimRight(good.Key.Reveal(), "="))}
 	lineEnd := webhook.SealingKey{ID: "a", Key: webhook.NewSecret(good.Key.Reveal() + "\n")}
 	for _, k := range []webhook.SealingKey{unpadded, lineEnd} {

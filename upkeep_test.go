@@ -93,7 +93,7 @@ func (p *parts) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.Pr
 
 func (p *parts) EraseTenant(ctx context.Context, tenant string, _ int) (bool, error) {
 	if p.away.Add(-1) >= 0 {
-		return false, errAway
+		return true, errAway
 	}
 	p.calls.Add(1)
 	return p.Store.EraseTenant(ctx, tenant, 2)

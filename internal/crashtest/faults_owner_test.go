@@ -79,7 +79,8 @@ func TestDispatchersShare(t *testing.T) {
 	}
 }
 
-// A process that is stopped for longer than its lease finds that its delivery is another one's now, and changes nothing.
+// A process that is stopped for longer than its lease finds that its delivery is another one's now, and changes
+// nothing.
 func TestAPauseOutlastsTheLease(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, c *crew) {

@@ -116,6 +116,34 @@ var equivalents = []Equivalent{
 		"where no slot was spared one look more finds none either",
 	},
 	{
+		"sealer.go", "NewAESSealer", "if false && (err != nil) {",
+		"AES takes every key of 32 bytes",
+	},
+	{
+		"sealer.go", "NewAESSealer", "if s.keys[k.ID], err = cipher.NewGCMWithRandomNonce(block); false && (err != nil) {",
+		"GCM takes every cipher with blocks of 16 bytes",
+	},
+	{
+		"sealer.go", "AESSealer.Newest", "return (true || (ok)) && id == s.newest",
+		"what has no key's id has an empty one, and no key has that",
+	},
+	{
+		"sealer.go", "cutKeyID", "if len(sealed) <= 2 || sealed[0] != sealVersion || len(sealed) < 2+int(sealed[1]) {",
+		"two bytes have room for an empty id only, which Open and Newest refuse as well",
+	},
+	{
+		"sealer.go", "cutKeyID", "if len(sealed) < 2 || sealed[0] != sealVersion || len(sealed) <= 2+int(sealed[1]) {",
+		"an id with nothing after it opens with no key",
+	},
+	{
+		"sealing.go", "engine.aged", "return (true || (e.cfg.Sealer != nil)) && (len(stored.Sealed) == 0 || stored.Sealed[0] != sealedBox || !e.cfg.Sealer.Newest(stored.Sealed[1:]))",
+		"Reseal has refused to work without a sealer",
+	},
+	{
+		"sealing.go", "engine.aged", "return e.cfg.Sealer != nil && (len(stored.Sealed) == 0 || (false && (stored.Sealed[0] != sealedBox)) || !e.cfg.Sealer.Newest(stored.Sealed[1:]))",
+		"a secret's text has no control characters, with one of which what a sealer made begins",
+	},
+	{
 		"direct.go", "Dispatcher.Ping", "if (false && (err != nil)) || tried.Attempt.Result != AttemptFailed || tried.Attempt.Status == 0 || len(live(tried.lease.Endpoint.Secrets, time.Now())) < 2 {",
 		"with an error there is no attempt, whose result is asked next",
 	},
