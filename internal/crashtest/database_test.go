@@ -5,7 +5,6 @@ package crashtest
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -36,7 +35,7 @@ type database struct {
 // group is what all tests share: one cluster, and a database of each kind to copy.
 type group struct {
 	clusterOnce, sqliteOnce, postgresOnce sync.Once
-	dir                                   string
+	dir                                   string // of the tests, where the template of SQLite files is
 	cluster                               *pgtest.Cluster
 	err                                   error
 
@@ -60,14 +59,11 @@ func (g *group) theCluster(t testing.TB) *pgtest.Cluster {
 	return g.cluster
 }
 
-func (g *group) close() (err error) {
-	if g.cluster != nil {
-		err = g.cluster.Close()
+func (g *group) close() error {
+	if g.cluster == nil {
+		return nil
 	}
-	if g.dir != "" {
-		err = errors.Join(err, os.RemoveAll(g.dir))
-	}
-	return err
+	return g.cluster.Close()
 }
 
 // Templates: databases with a schema and, from long ago, an event that is to be removed and one whose contents are.
@@ -98,9 +94,6 @@ func newDatabase(t testing.TB, store string, empty bool) *database {
 		return db
 	}
 	shared.sqliteOnce.Do(func() {
-		var err error
-		shared.dir, err = os.MkdirTemp("", "crashtest-seed")
-		require.NoError(t, err)
 		template := &database{store: store, dir: shared.dir, dsn: filepath.Join(shared.dir, "store.db")}
 		seed(t, template)
 	})

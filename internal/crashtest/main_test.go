@@ -29,6 +29,7 @@ func testMain(m *testing.M) (code int) {
 				code = 1
 			}
 		}()
+		shared.dir = dir
 		workerPath = filepath.Join(dir, "worker")
 		var out []byte
 		if out, err = exec.Command("go", "build", "-tags", "webhook_failpoint", "-o", workerPath, "./worker").CombinedOutput(); err != nil {

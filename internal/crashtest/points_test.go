@@ -147,12 +147,21 @@ func (v variant) killAt(t *testing.T, store string, point failpoint.Point, n int
 			c.config.Side = &Target{"other", c.receiver.url(v.path)}
 		}
 		var others []*process
-		for i := 1; i < v.dispatchers; i++ {
-			others = append(others, c.start(fmt.Sprintf("other%d", i), Load, "", func(c *Config) { c.Events, c.Pause = 5, 5*time.Millisecond }))
+		join := func() {
+			for i := 1; i < v.dispatchers; i++ {
+				others = append(others, c.start(fmt.Sprintf("other%d", i), Load, "", func(c *Config) { c.Events, c.Pause = 5, 5*time.Millisecond }))
+			}
+		}
+		once := point == failpoint.K17 || point == failpoint.K19 // whoever comes first finds the lost lease, or migrates
+		if !once {
+			join()
 		}
 		victim := c.start("victim", Walk, fmt.Sprintf("%s:%d", point, n), nil)
 		reached = victim.killed(t, time.Minute)
 		c.bury(victim)
+		if once {
+			join()
+		}
 		for _, p := range others {
 			p.signal(t, stopSignal)
 			p.stopped(t, time.Minute)
