@@ -296,7 +296,11 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 		return nil, asked, r.cfg.Poll
 	}
 	asked = time.Now()
-	got, err := r.store.Claim(ctx, ClaimRequest{
+	// It outlasts ctx, since a claim that is cut off while it commits leaves leases that nobody has; and it ends, since
+	// over a connection that has fallen silent no answer comes.
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin)
+	defer cancel()
+	got, err := r.store.Claim(bounded, ClaimRequest{
 		Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge, Skip: skip,
 	})
 	if !r.occupy(got.Leases, n) {
