@@ -42,7 +42,7 @@ type Config struct {
 	// Defaults to 256.
 	Slots int
 	// MaxInFlight is how many attempts one endpoint may have in flight over all dispatchers. It starts at 1, doubles
-	// with each success and falls back with a timeout. Defaults to 8.
+	// with each success and falls back with a timeout or a late failure. Defaults to 8.
 	MaxInFlight int
 
 	// MaxEventBytes bounds an event's body. Defaults to 256 KiB.

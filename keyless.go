@@ -27,6 +27,13 @@ func (k *keyless) add(of EndpointRef, now time.Time) {
 	k.until[of] = now.Add(keylessFor)
 }
 
+// any reports whether there are endpoints that were left to others, and not looked at again since.
+func (k *keyless) any() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.until) > 0
+}
+
 // list returns the endpoints that are left to others now.
 func (k *keyless) list(now time.Time) []EndpointRef {
 	k.mu.Lock()

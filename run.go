@@ -98,8 +98,11 @@ func (r *run) reserveMost() int {
 	return r.reserve(free)
 }
 
-// able reports whether the claim loop has slots for what is due.
+// able reports whether the claim loop can take what is due: it has slots, and keys for all that it has met.
 func (r *run) able() bool {
+	if r.shut.any() {
+		return false
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.free > 0 && !r.closing

@@ -62,3 +62,23 @@ func TestBeingStoppedDoesNotCutOffAClaim(t *testing.T) {
 		require.Zero(t, d.AttemptCount)
 	})
 }
+
+func TestAProcessThatLacksAKeyTellsTheOthers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := &bell{Store: webhook.NewMemoryStore(nil), ring: make(chan struct{}, 1)}
+		keys := sealer(t, sealingKey("k"))
+		receiver := webhooktest.NewReceiver(t)
+		rigOn(t, store, receiver, func(c *webhook.Config) { c.Sealer, c.Poll = keys, time.Hour }).run().endpoint("hook")
+		without := rigOn(t, store, receiver, func(c *webhook.Config) { c.Poll = time.Hour })
+		require.NoError(t, without.d.Emit(t.Context(), experiment())) // it does not run yet: the other one sends
+		receiver.WaitFor(t.Context(), 1)
+		without.run()
+		time.Sleep(time.Second)
+
+		without.emit() // handed over to the process that emits, which gives it back
+		time.Sleep(10 * time.Second)
+		start := time.Now()
+		without.emit()
+		require.Equal(t, start, receiver.WaitFor(t.Context(), 3)[2].Time)
+	})
+}
