@@ -229,15 +229,17 @@ func (r *run) claimUntil(ctx context.Context) {
 		go func() { defer close(done); r.listen(listening) }()
 		defer func() { stop(); <-done }()
 	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	r.wake()
+	later := time.AfterFunc(r.cfg.Poll, r.wake)
+	defer later.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
 		case <-r.due:
 		case <-r.opened:
-		case <-timer.C:
+		}
+		if ctx.Err() != nil {
+			return
 		}
 		leases, asked, wait := r.claim(ctx)
 		r.start(leases, asked)
@@ -245,7 +247,11 @@ func (r *run) claimUntil(ctx context.Context) {
 		r.mu.Lock()
 		r.look = now.Add(wait)
 		r.mu.Unlock()
-		timer.Reset(wait)
+		if wait > 0 { // timers that are due at once crash the race detector within synctest: https://go.dev/issue/78156
+			later.Reset(wait)
+		} else {
+			r.wake()
+		}
 		if len(leases) == 0 && !asked.IsZero() {
 			r.rest(ctx, 2*now.Sub(asked))
 		}

@@ -204,6 +204,9 @@ func (n *node) hold() error {
 
 // sleep lets time pass, and reports false if the process died or ctx ended first.
 func (n *node) sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return !n.dead() && ctx.Err() == nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -222,11 +225,13 @@ func (w *world) do(patience time.Duration, call func()) {
 		defer close(done)
 		call()
 	})
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
+	if patience > 0 {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case <-done:
+		case <-timer.C:
+		}
 	}
 	synctest.Wait()
 }
