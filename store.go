@@ -42,9 +42,8 @@ type Outbox interface {
 	// With another digest Enqueue MUST return [ErrConflict] and store nothing.
 	// Both MUST hold as well for two events with one id in one request, which are one event.
 	// Each new event MUST get exactly one delivery, of KindEvent and due at once, for each endpoint of the tenant that
-	// subscribes to it (Endpoint.Subscribes) and whose state Queues.
-	// For an endpoint that subscribes and whose state does not queue, the event MUST be counted in the endpoint's open
-	// gap.
+	// subscribes to it (Endpoint.Subscribes) and has no open gap.
+	// For an endpoint that subscribes and has an open gap, the event MUST be counted in the gap.
 	// A store whose room for pending deliveries is bounded MUST return [ErrStoreFull] and store nothing when the bound
 	// is reached.
 	//
@@ -56,8 +55,14 @@ type Outbox interface {
 	// who read the event has no body either to work the digest out from.
 	//
 	// A request with a HandOver may be answered with some of its deliveries leased already. A delivery MUST be handed
-	// over only if the endpoint is active, has fewer leases than its Health.Window, is not slow and has nothing due
-	// before it; and never more than HandOver.Max of them.
+	// over only if the endpoint is active, has fewer leases than its Health.Window, is not slow, has no Rate and has
+	// nothing due before it; and never more than HandOver.Max of them.
+	//
+	// With a MaxPending an endpoint's backlog is bounded: while so many of its deliveries are pending or leased, a gap
+	// with GapBacklog MUST be open, if none is open for another reason, until at most nine tenths as many are left. It
+	// may open as late as the next Claim with the same MaxPending, which then MUST open it, and it MUST be closed by
+	// the next Claim at the latest. A bound of 0 opens none.
+	// The call that opens such a gap MUST name the endpoint in Backlogged.
 	Enqueue(ctx context.Context, req EnqueueRequest) (EnqueueResult, error)
 }
 
@@ -69,14 +74,17 @@ type EnqueueRequest struct {
 	Direct *Direct
 	// HandOver, if not nil, asks for deliveries of the request that may be sent by the caller at once.
 	HandOver *HandOver
+	// MaxPending is how many deliveries of one endpoint may be pending or leased; 0: any number.
+	MaxPending int
 }
 
 // Direct makes deliveries for one named endpoint: a ping, a test, a redelivery.
 type Direct struct {
 	EndpointID   string
 	Kind         DeliveryKind // not KindEvent
-	RedeliveryOf string       // for KindRedelivery
-	Owner        string       // who leases it
+	RedeliveryOf string       // for KindRedelivery, as AskedBy
+	AskedBy      string
+	Owner        string // who leases it
 	Term         time.Duration
 }
 
@@ -93,6 +101,8 @@ type EnqueueResult struct {
 	Leases []Lease
 	// Queued reports whether deliveries were left for Claim.
 	Queued bool
+	// Backlogged are the endpoints for which the call opened a gap with GapBacklog.
+	Backlogged []EndpointRef
 }
 
 // Queue hands deliveries out and takes their outcomes.
@@ -109,10 +119,13 @@ type Queue interface {
 	// past.
 	// Claim MUST NOT give an endpoint more leases, over all owners and however they were given, than its Health.Window
 	// (0 counts as 1).
+	// Leases to an endpoint with a Rate MUST keep to it, over all owners and however often its rate or burst is
+	// changed: at most Burst at once, and then one each 1/Rate of a second (Endpoint.Pace). Leases of Direct requests
+	// MUST NOT count, nor wait; a lease that is given back counts as one that was used.
 	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set.
 	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being
 	// served. An endpoint waits since it was last served, since it had something due and since its pause was over,
-	// whichever came last.
+	// whichever came last, and not before its Rate lets it be served.
 	// Of one endpoint's due deliveries the one that fell due first MUST come first, but first attempts and retries
 	// MUST take turns while both are due.
 	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment,
@@ -130,7 +143,7 @@ type Queue interface {
 	// state; a call may leave some of them to the next call, but MUST NOT hand them out.
 	//
 	// Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a
-	// pause ends. It may be earlier. Deliveries of slow endpoints need not count while MaxSlow is reached: the caller
+	// pause ends, a Rate lets the next one go. It may be earlier. Deliveries of slow endpoints need not count while MaxSlow is reached: the caller
 	// knows by itself when it has room for them.
 	// Claimed.Blocked MUST be true if deliveries are left that only the window of their endpoint, Max or MaxSlow keeps
 	// from being handed out, now or when they fall due.
@@ -146,6 +159,8 @@ type Queue interface {
 	// transaction.
 	// OutcomeDelivered MUST make the delivery succeeded, OutcomeFailed failed with its Reason, OutcomeRetry pending
 	// and due after Wait.
+	// OutcomeDeferred MUST do what OutcomeRetry does, and raise Delivery.Deferred by one; where the kind is Once it MUST
+	// fail with FailExhausted.
 	// OutcomeInterrupted MUST do what Claim does for a lease that has run out, but for the row, which is the
 	// outcome's, and the due time, which is after Wait.
 	// OutcomeReleased MUST store no attempt, lower AttemptCount by one and make the delivery pending and due after
@@ -165,6 +180,8 @@ type ClaimRequest struct {
 	Max     int           // leases at most
 	MaxSlow int           // leases to slow endpoints at most
 	MaxAge  time.Duration // after which pending deliveries expire; 0: never
+	// MaxPending is EnqueueRequest.MaxPending, which some stores apply here.
+	MaxPending int
 	// Skip are endpoints that the caller cannot serve for now, though others may.
 	Skip []EndpointRef
 }
@@ -180,13 +197,16 @@ type Claimed struct {
 	// Blocked reports whether there is more than could be handed out: asking again is worth it as soon as an outcome
 	// is recorded.
 	Blocked bool
+	// Backlogged are the endpoints for which the call opened a gap with GapBacklog.
+	Backlogged []EndpointRef
 }
 
 // Endpoints keeps the tenants' endpoints.
 type Endpoints interface {
 	// CreateEndpoint stores a new endpoint, with Version 1 and the store's time as CreatedAt and Health.Since.
 	//
-	// Endpoint.Secret MUST NOT be stored: what a store may know of secrets is in Secrets.
+	// Endpoint.Secret and Endpoint.Headers MUST NOT be stored: what a store may know of them is in Secrets and
+	// StoredHeaders.
 	// It MUST return [ErrConflict] if the tenant has, or had, an endpoint with this id, and [ErrTooManyEndpoints] if
 	// it has max endpoints already; deleted ones do not count.
 	CreateEndpoint(ctx context.Context, e Endpoint, max int) (Endpoint, error)
@@ -197,8 +217,8 @@ type Endpoints interface {
 	// Endpoints returns the tenant's endpoints; the order MUST be that in which they were created.
 	Endpoints(ctx context.Context, tenant string) ([]Endpoint, error)
 
-	// UpdateEndpoint replaces the owner's fields (URL, Events, Description, Secrets) of the endpoint and applies
-	// judge, if not nil, to its health, in one transaction.
+	// UpdateEndpoint replaces the owner's fields (URL, Events, Description, Rate, Burst, MaxInFlight, Timeout,
+	// StoredHeaders, Secrets) of the endpoint and applies judge, if not nil, to its health, in one transaction.
 	//
 	// If e.Version is not the stored one it MUST change nothing and return [ErrVersionConflict]; otherwise the version
 	// MUST grow by one.
@@ -235,8 +255,21 @@ type History interface {
 	//
 	// A gap MUST open when an endpoint is created in, or judged into, a state that does not queue, and close when it
 	// leaves it; a change of the state or its reason among those that do not queue MUST close one and open the next.
+	// One with GapBacklog stays open, under the endpoint's other states that queue, until its backlog is worked off:
+	// see Enqueue. A state that does not queue MUST close it and open its own; leaving that state opens it again where
+	// the backlog is still over the bound, by the next Claim.
 	// A gap that is closed with no event missed MUST NOT be kept.
 	Gaps(ctx context.Context, tenant, endpointID string) ([]Gap, error)
+
+	// Stats returns what became of an endpoint's attempts, in the hours that begin at or after since, and where its
+	// queue stands. Errors: [ErrNotFound] for an endpoint that the tenant does not have.
+	//
+	// An hour MUST be counted in if anything was recorded in it, as long as Prune does not remove it; hours that are
+	// whole are UTC hours by the store's clock. The oldest MUST come first.
+	// Each attempt that Record applies as delivered or failed MUST be counted once, in the hour in which it was
+	// recorded; those of pings and tests MUST NOT, nor interrupted ones.
+	// The cost MUST NOT grow with the number of deliveries and attempts.
+	Stats(ctx context.Context, tenant, endpointID string, since time.Time) (Stats, error)
 }
 
 // Upkeep removes what has had its time, and what its owner wants gone.
@@ -247,7 +280,8 @@ type Upkeep interface {
 	// A delivery that finished longer than req.Deliveries ago MUST be removed, with its attempts. One that is pending
 	// or leased MUST NOT be, whatever its age.
 	// An event MUST be removed when it has no delivery left and was stored longer than req.Deliveries ago: from then
-	// on its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago.
+	// on its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago, and an hour of Stats that ended
+	// longer ago than that.
 	// The contents of an event that was stored longer than req.Bodies ago MUST be removed if none of its deliveries is
 	// pending or leased: its Body and Metadata, and of its deliveries' attempts the RequestHeader, ResponseHeader and
 	// ResponseBody. The rows stay, and so does what Event.Digest is compared with.

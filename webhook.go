@@ -52,6 +52,22 @@ type Endpoint struct {
 	// It is read when the endpoint is added and never filled in on a read: see Dispatcher.RevealSecret.
 	Secret Secret
 
+	// Rate is how many requests a second the endpoint gets at most, over all dispatchers, and Burst how many of them
+	// may come at once. Pings, tests and redeliveries that a person waits for go out beside it. A Rate of 0 is no
+	// bound, else it is 0.001 to 10 000; a Burst of 0 is Rate rounded up, else it is 1 to 10 000.
+	Rate  float64
+	Burst int
+	// MaxInFlight is how many requests the endpoint has under way at most. 0 is Config.MaxInFlight, which is the most.
+	MaxInFlight int
+	// Timeout bounds one attempt. 0 is Config.Timeout, which is the most; the least is 1 s.
+	Timeout time.Duration
+	// Headers are sent with every request: at most 20, of 4 KiB together. Their values are kept like secrets: they are
+	// read when the endpoint is added or updated, sealed as secrets are, and never filled in on a read; the log of
+	// attempts has the names. In an update nil keeps what is stored, and an empty map removes it.
+	Headers map[string]string
+
+	// StoredHeaders are the Headers as they are stored, in the order of their names.
+	StoredHeaders []StoredHeader
 	// Secrets are the secrets as they are stored, the oldest first: none, one, or two during a rotation.
 	Secrets []StoredSecret
 	// Health is what the dispatchers know of the endpoint. Only they change it.
@@ -85,6 +101,15 @@ type StoredSecret struct {
 	ExpiresAt time.Time
 }
 
+// StoredHeader is a header of an endpoint's own as stores hold it.
+type StoredHeader struct {
+	// Name is in its canonical form.
+	Name string
+	// Sealed is the value as the dispatcher sealed it. Stores keep its bytes as they are; a dispatcher does not hand it
+	// out.
+	Sealed Sealed
+}
+
 // EndpointState says whether an endpoint receives events.
 type EndpointState string
 
@@ -109,6 +134,8 @@ type StateReason string
 const (
 	ReasonByUser     StateReason = "by_user"     // disabled: SetEnabled(false)
 	ReasonGone       StateReason = "gone"        // disabled: it answered 410 Gone
+	ReasonFailing    StateReason = "failing"     // disabled: it failed for longer than Config.DisableAfter
+	ReasonBreaker    StateReason = "breaker"     // paused: Config.PauseAfter attempts failed in a row
 	ReasonKeyMissing StateReason = "key_missing" // paused: its secret could not be opened by the process that tried last
 )
 
@@ -130,9 +157,11 @@ type Health struct {
 	Slow bool
 	// PausedUntil: while State is EndpointPaused, nothing is claimed for it before this time.
 	PausedUntil time.Time
-	// Failures counts failed attempts in a row; FailingSince is the time of the first of them.
+	// Failures counts failed attempts in a row; FailingSince is the time of the first of them, LastFailure that of the
+	// last.
 	Failures     int
 	FailingSince time.Time
+	LastFailure  time.Time
 	// LastSuccess is when it last answered 2xx.
 	LastSuccess time.Time
 	// AcceptedSecret is the StoredSecret.ID that signed X-Meshia-Signature when it last answered 2xx.
@@ -167,8 +196,12 @@ type Delivery struct {
 	// Interrupted is how many of the attempts were interrupted and had to be made again; they do not use up the
 	// retries.
 	Interrupted int
-	// RedeliveryOf is the delivery that a KindRedelivery repeats.
+	// Deferred is how many of the attempts were failed probes of a paused endpoint; they do not use up the retries
+	// either.
+	Deferred int
+	// RedeliveryOf is the delivery that a KindRedelivery repeats, and AskedBy who asked for it, in the caller's words.
 	RedeliveryOf string
+	AskedBy      string
 	// Attempts are the attempts made so far, in order. Reads of single deliveries and lists fill it in; in a Lease it
 	// is nil.
 	Attempts []Attempt
@@ -294,6 +327,7 @@ type GapReason string
 const (
 	GapPending  GapReason = "pending"  // no ping had been answered yet
 	GapDisabled GapReason = "disabled" // it was disabled
+	GapBacklog  GapReason = "backlog"  // Config.MaxPending deliveries were waiting for it already
 )
 
 // Lease is the right, and the duty, to make one attempt at a delivery: to send by itself within Term and to record the
@@ -337,6 +371,7 @@ const (
 	OutcomeDelivered   OutcomeKind = "delivered"   // succeeded
 	OutcomeRetry       OutcomeKind = "retry"       // pending again after Wait
 	OutcomeFailed      OutcomeKind = "failed"      // failed for Reason
+	OutcomeDeferred    OutcomeKind = "deferred"    // the probe of a paused endpoint failed: pending again after Wait, and the attempt does not count against the retries
 	OutcomeInterrupted OutcomeKind = "interrupted" // cut off by this side: pending again after Wait, or failed where it has one attempt only or MaxInterrupted is reached
 	OutcomeReleased    OutcomeKind = "released"    // never dialled: pending again after Wait, and the attempt's number is given back
 )
