@@ -11,6 +11,7 @@ import (
 // attempt sends and settles, in whichever goroutine owns the lease.
 func (e *engine) attempt(out *line, l *Lease) settled {
 	to, err := e.keys.target(out.parent, l.Endpoint, time.Now())
+	out.limit = e.timeout(l.Endpoint)
 	switch {
 	case errors.Is(err, errNotOpened) && out.parent.Err() != nil: // which says nothing of the key
 		return settled{Outcome: release(l, 0), lease: l}
@@ -18,6 +19,14 @@ func (e *engine) attempt(out *line, l *Lease) settled {
 		return settled{Outcome: e.leave(out.parent, l, err), lease: l}
 	}
 	return settled{Outcome: e.settle(l, e.send(out, l, to, err)), lease: l}
+}
+
+// timeout bounds one attempt at the endpoint.
+func (e *engine) timeout(to *Endpoint) time.Duration {
+	if to.Timeout > 0 {
+		return min(to.Timeout, e.cfg.Timeout) // which may have been lowered since the endpoint was saved
+	}
+	return e.cfg.Timeout
 }
 
 // send is sender.send where the endpoint can be used and the transport, which may be the user's, does not panic.

@@ -41,9 +41,26 @@ type Config struct {
 	// Slots is how many attempts this dispatcher has in flight at most. Slow and failing endpoints share half of them.
 	// Defaults to 256.
 	Slots int
-	// MaxInFlight is how many attempts one endpoint may have in flight over all dispatchers. It starts at 1, doubles
-	// with each success and falls back with a timeout or a late failure. Defaults to 8.
+	// MaxInFlight is how many attempts one endpoint may have in flight over all dispatchers; an endpoint may have a lower
+	// bound of its own. It starts at 1, doubles with each success and falls back with a timeout or a late failure.
+	// Defaults to 8.
 	MaxInFlight int
+
+	// PauseAfter is how many attempts in a row may fail before the endpoint is paused: its deliveries wait, and use up
+	// none of their retries, while one probe at a time is sent. Defaults to 10. At most 1 000 000.
+	PauseAfter int
+	// PauseMin is how long after the pause began the first probe is sent; each of the next waits for as long as the pause
+	// has lasted, PauseMax at most. The first success ends the pause. Default to 30 s and 10 min.
+	PauseMin, PauseMax time.Duration
+	// DisableAfter is for how long an endpoint may fail before it is disabled: no attempt succeeded in that time, and 10
+	// at least failed. Defaults to 5 days.
+	DisableAfter time.Duration
+	// NeverDisable leaves endpoints paused, however long they fail. DisableAfter must be 0 then. An endpoint that
+	// answers 410 Gone is disabled in any case.
+	NeverDisable bool
+	// MaxPending is how many deliveries may wait for one endpoint. Events beyond it are not queued, but counted in a
+	// [Gap], until a tenth of them are worked off. Defaults to 100 000.
+	MaxPending int
 
 	// MaxEventBytes bounds an event's body. Defaults to 256 KiB.
 	MaxEventBytes int
@@ -99,6 +116,8 @@ type Config struct {
 	// attempt. Defaults to slog.Default().
 	// Of a URL only the host is logged: paths carry tokens.
 	Logger *slog.Logger
+	// Hooks are told what happens. Defaults to none.
+	Hooks *Hooks
 }
 
 // leaseMargin is what a lease lasts beyond the timeout of its attempt: time to record the outcome, and for clocks and
@@ -141,12 +160,26 @@ func (cfg *Config) withDefaults() (Config, error) {
 	duration("Poll", &c.Poll, time.Second, time.Hour)
 	count("Slots", &c.Slots, 256, 1<<16)
 	count("MaxInFlight", &c.MaxInFlight, 8, 1<<16)
+	count("PauseAfter", &c.PauseAfter, 10, 1_000_000)
+	duration("PauseMin", &c.PauseMin, 30*time.Second, 24*time.Hour)
+	duration("PauseMax", &c.PauseMax, max(10*time.Minute, c.PauseMin), 24*time.Hour)
+	duration("DisableAfter", &c.DisableAfter, 5*24*time.Hour, year)
+	count("MaxPending", &c.MaxPending, 100_000, 1<<30)
 	count("MaxEventBytes", &c.MaxEventBytes, 256<<10, 64<<20)
 	count("MaxResponseBytes", &c.MaxResponseBytes, 16<<10, 1<<20)
 	count("MaxEndpoints", &c.MaxEndpoints, 50, 1<<30)
 
 	if cfg != nil && cfg.KeepForever && (cfg.KeepDeliveries != 0 || cfg.KeepBodies != 0) {
 		complain("KeepForever is set beside KeepDeliveries or KeepBodies")
+	}
+	if c.PauseMax < c.PauseMin {
+		complain("PauseMax is %v, below PauseMin, which is %v", c.PauseMax, c.PauseMin)
+	}
+	if c.NeverDisable {
+		if cfg.DisableAfter != 0 {
+			complain("NeverDisable is set beside DisableAfter")
+		}
+		c.DisableAfter = 0
 	}
 	if c.Registry == nil {
 		c.Registry = DefaultRegistry()

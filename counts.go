@@ -7,6 +7,7 @@ type Counts struct {
 	Emitted     int64 // events that Emit stored, those that were known included
 	Delivered   int64 // deliveries that succeeded
 	Retried     int64 // attempts that failed and will be repeated
+	Deferred    int64 // attempts at paused endpoints that failed and do not count against the retries
 	Failed      int64 // deliveries that were given up after an attempt
 	Interrupted int64 // attempts that were cut off
 	Released    int64 // leases that were given back unsent
@@ -16,14 +17,14 @@ type Counts struct {
 }
 
 type counters struct {
-	emitted, delivered, retried, failed, interrupted, released, stale atomic.Int64
+	emitted, delivered, retried, deferred, failed, interrupted, released, stale atomic.Int64
 }
 
 // Counts returns what the dispatcher has done until now.
 func (d *Dispatcher) Counts() Counts {
 	c := &d.counts
 	return Counts{
-		Emitted: c.emitted.Load(), Delivered: c.delivered.Load(), Retried: c.retried.Load(), Failed: c.failed.Load(),
+		Emitted: c.emitted.Load(), Delivered: c.delivered.Load(), Retried: c.retried.Load(), Deferred: c.deferred.Load(), Failed: c.failed.Load(),
 		Interrupted: c.interrupted.Load(), Released: c.released.Load(), Stale: c.stale.Load(),
 	}
 }
@@ -39,6 +40,8 @@ func (c *counters) add(kind OutcomeKind, applied bool) {
 		c.delivered.Add(1)
 	case OutcomeRetry:
 		c.retried.Add(1)
+	case OutcomeDeferred:
+		c.deferred.Add(1)
 	case OutcomeFailed:
 		c.failed.Add(1)
 	case OutcomeInterrupted:

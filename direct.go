@@ -97,6 +97,7 @@ func (d *Dispatcher) direct(
 	lease := &res.Leases[0]
 	lease.LastSecret = lastSecret
 	s := settled{lease: lease, Outcome: release(lease, 0)}
+	d.started(ctx, lease)
 	if time.Since(asked) <= leaseMargin/2 { // as in run.attempt
 		out := newLine(ctx, d.cfg.Timeout)
 		s = d.attempt(out, lease)
@@ -108,8 +109,11 @@ func (d *Dispatcher) direct(
 	recorded := []settled{s}
 	d.record(after, recorded)
 	s = recorded[0] // with the endpoint's health around it
-	if s.Kind == OutcomeRetry || s.Kind == OutcomeInterrupted || s.Kind == OutcomeReleased || s.after.State != s.before.State {
+	if s.Kind == OutcomeRetry || s.Kind == OutcomeDeferred || s.Kind == OutcomeInterrupted || s.Kind == OutcomeReleased || s.after.State != s.before.State {
 		d.Wake(after)
+	}
+	if news := d.news(&s); news != nil {
+		news(ctx)
 	}
 	delivery, err := d.store.Delivery(after, d.tenant, s.DeliveryID)
 	if err != nil {

@@ -55,7 +55,10 @@ func NewDispatcher(s Store, cfg *Config) (*Dispatcher, error) {
 	e := &engine{
 		cfg: c, store: s, guard: guard, owner: id.New("own_"), log: c.Logger,
 		sender: sender{transport: transport, maxResponse: c.MaxResponseBytes, proxied: c.EgressProxy != nil},
-		rules:  rules{policy: c.Retry, maxRetryAfter: c.MaxRetryAfter, maxInFlight: c.MaxInFlight},
+		rules: rules{
+			policy: c.Retry, maxRetryAfter: c.MaxRetryAfter, maxInFlight: c.MaxInFlight,
+			pauseAfter: c.PauseAfter, pauseMin: c.PauseMin, pauseMax: c.PauseMax, disableAfter: c.DisableAfter,
+		},
 	}
 	e.keys.forge = e.newKeys
 	e.waker, _ = s.(Waker)
@@ -97,10 +100,10 @@ func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 		return nil
 	}
 
-	req := EnqueueRequest{Tenant: d.tenant, Events: events}
+	req := EnqueueRequest{Tenant: d.tenant, Events: events, MaxPending: d.cfg.MaxPending}
 	r := d.run.Load()
 	reserved := 0
-	if r != nil {
+	if r != nil && !r.anyClogged() {
 		reserved = r.reserve(min(len(events)*handOverPerEvent, handOverMost))
 	}
 	if reserved > 0 {
@@ -118,6 +121,10 @@ func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 		return fmt.Errorf("webhook: emit: %w", err)
 	}
 	d.counts.emitted.Add(int64(len(events)))
+	d.backlogged(ctx, res.Backlogged)
+	if h := d.cfg.Hooks; h != nil && h.Emitted != nil {
+		d.call("Emitted", EndpointRef{Tenant: d.tenant}, func() { h.Emitted(ctx, d.tenant, events) })
+	}
 	if res.Queued {
 		d.wake(ctx, r)
 	}
@@ -144,7 +151,7 @@ func (d *Dispatcher) EmitTo(ctx context.Context, box Outbox, events ...Event) er
 	if len(events) == 0 {
 		return nil
 	}
-	if _, err := box.Enqueue(ctx, EnqueueRequest{Tenant: d.tenant, Events: events}); err != nil {
+	if _, err := box.Enqueue(ctx, EnqueueRequest{Tenant: d.tenant, Events: events, MaxPending: d.cfg.MaxPending}); err != nil {
 		return fmt.Errorf("webhook: emit: %w", err)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 
 // FieldError says what is wrong with one field of an endpoint. It is an [ErrInvalidEndpoint].
 type FieldError struct {
-	Field string // "id", "url", "events", "description", "secret", "overlap"
+	Field string // "id", "url", "events", "description", "secret", "rate", "burst", "max_in_flight", "timeout", "headers", "overlap"
 	err   error
 }
 
@@ -58,9 +58,11 @@ func (d *Dispatcher) AddEndpoint(ctx context.Context, e Endpoint, opts ...AddOpt
 		return fail(err)
 	}
 
-	stored := Endpoint{
-		ID: e.ID, Tenant: d.tenant, URL: e.URL, Events: slices.Clone(e.Events), Description: e.Description,
-		Health: Health{State: EndpointPending, Window: 1},
+	stored := Endpoint{ID: e.ID, Tenant: d.tenant, Health: Health{State: EndpointPending, Window: 1}}
+	stored.take(&e)
+	var err error
+	if stored.StoredHeaders, err = d.sealHeaders(ctx, stored.ref(), e.Headers); err != nil {
+		return fail(err)
 	}
 	if o.unpinged {
 		stored.Health.State, stored.Health.Verified = EndpointActive, true
@@ -72,8 +74,7 @@ func (d *Dispatcher) AddEndpoint(ctx context.Context, e Endpoint, opts ...AddOpt
 		}
 		stored.Secrets = []StoredSecret{secret}
 	}
-	stored, err := d.store.CreateEndpoint(ctx, stored, d.cfg.MaxEndpoints)
-	if err != nil {
+	if stored, err = d.store.CreateEndpoint(ctx, stored, d.cfg.MaxEndpoints); err != nil {
 		return fail(err)
 	}
 	if o.unpinged {
@@ -82,10 +83,10 @@ func (d *Dispatcher) AddEndpoint(ctx context.Context, e Endpoint, opts ...AddOpt
 	return d.pinged(ctx, stored)
 }
 
-// UpdateEndpoint changes the URL, the events and the description of an endpoint that was read with Endpoint. A new URL
-// makes it pending and is pinged at once: the delivery is that ping's, and zero where the URL stays. Secrets change
-// through RotateSecret. Errors: [ErrNotFound], [ErrVersionConflict] if it was changed since it was read,
-// [ErrInvalidEndpoint].
+// UpdateEndpoint changes an endpoint that was read with Endpoint: all fields up to Headers, but for its ID and secret;
+// secrets change through RotateSecret. A new URL makes it pending and is pinged at once: the delivery is that ping's,
+// and zero where the URL stays. A lower rate, or fewer in flight, hold for what is not leased yet. Errors:
+// [ErrNotFound], [ErrVersionConflict] if it was changed since it was read, [ErrInvalidEndpoint].
 func (d *Dispatcher) UpdateEndpoint(ctx context.Context, e Endpoint) (Endpoint, Delivery, error) {
 	fail := func(err error) (Endpoint, Delivery, error) {
 		return Endpoint{}, Delivery{}, fmt.Errorf("webhook: update endpoint: %w", err)
@@ -107,8 +108,17 @@ func (d *Dispatcher) UpdateEndpoint(ctx context.Context, e Endpoint) (Endpoint, 
 
 	changed := old
 	changed.Version = e.Version
-	changed.URL, changed.Events, changed.Description = e.URL, slices.Clone(e.Events), e.Description
-	var judge Judge
+	changed.take(&e)
+	if e.Headers != nil {
+		if changed.StoredHeaders, err = d.sealHeaders(ctx, changed.ref(), e.Headers); err != nil {
+			return fail(err)
+		}
+	}
+	most := d.rules.inFlight(&changed)
+	judge := func(h Health, _ time.Time) Health {
+		h.Window = min(h.Window, most)
+		return h
+	}
 	moved := old.URL != e.URL
 	if moved {
 		judge = func(h Health, now time.Time) Health {
@@ -120,14 +130,31 @@ func (d *Dispatcher) UpdateEndpoint(ctx context.Context, e Endpoint) (Endpoint, 
 			return fresh
 		}
 	}
+	judge, seen := d.watched(changed.ref(), judge)
 	stored, err := d.store.UpdateEndpoint(ctx, changed, judge)
 	if err != nil {
 		return fail(err)
 	}
+	d.changed(ctx, *seen)
 	if !moved {
 		return shown(stored), Delivery{}, nil
 	}
 	return d.pinged(ctx, stored)
+}
+
+// watched is a judge that leaves behind what it changed.
+func (*Dispatcher) watched(of EndpointRef, judge Judge) (Judge, *EndpointChange) {
+	seen := &EndpointChange{Endpoint: of}
+	return func(h Health, now time.Time) Health {
+		seen.Before, seen.After = h, judge(h, now) // a store may call it again: the last call counts
+		return seen.After
+	}, seen
+}
+
+// take takes over what the owner of an endpoint may change, but for what is sealed.
+func (e *Endpoint) take(from *Endpoint) {
+	e.URL, e.Events, e.Description = from.URL, slices.Clone(from.Events), from.Description
+	e.Rate, e.Burst, e.MaxInFlight, e.Timeout = from.Rate, from.Burst, from.MaxInFlight, from.Timeout
 }
 
 // pinged pings an endpoint that was just saved, and returns it as it is after that.
@@ -149,32 +176,42 @@ func shown(e Endpoint) Endpoint {
 	for i := range e.Secrets {
 		e.Secrets[i].Sealed = nil
 	}
+	e.StoredHeaders = slices.Clone(e.StoredHeaders)
+	for i := range e.StoredHeaders {
+		e.StoredHeaders[i].Sealed = nil
+	}
 	return e
 }
 
 // SetEnabled switches an endpoint off, or on again. Events that happen while it is off are not queued but counted in a
 // gap; what was queued before waits. Switching on does not ping: the endpoint is active again if it had answered a
-// ping before, else pending. Errors: [ErrNotFound].
+// ping before, else pending. Of one that the breaker has paused, the next probe is sent at once. Errors:
+// [ErrNotFound].
 func (d *Dispatcher) SetEnabled(ctx context.Context, endpointID string, enabled bool) (Endpoint, error) {
 	if err := d.allowed(); err != nil {
 		return Endpoint{}, fmt.Errorf("webhook: set enabled: %w", err)
 	}
-	e, err := d.store.JudgeEndpoint(ctx, d.tenant, endpointID, func(h Health, now time.Time) Health {
+	judge, seen := d.watched(EndpointRef{d.tenant, endpointID}, func(h Health, now time.Time) Health {
 		switch {
 		case !enabled:
 			return enter(h, EndpointDisabled, ReasonByUser, now)
+		case h.broken():
+			h.PausedUntil = now
+			return h
 		case h.State != EndpointDisabled:
 			return h
 		case h.Verified:
-			h.Failures, h.FailingSince, h.Window = 0, time.Time{}, 1
+			h.Failures, h.FailingSince, h.LastFailure, h.Window = 0, time.Time{}, time.Time{}, 1
 			return enter(h, EndpointActive, "", now)
 		default:
 			return enter(h, EndpointPending, "", now)
 		}
 	})
+	e, err := d.store.JudgeEndpoint(ctx, d.tenant, endpointID, judge)
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("webhook: set enabled: %w", err)
 	}
+	d.changed(ctx, *seen)
 	if enabled {
 		d.Wake(ctx) // what was queued before it was switched off
 	}
@@ -228,7 +265,19 @@ func (d *Dispatcher) checkEndpoint(e *Endpoint) []error {
 	if len(e.Description) > 1<<10 || !isText(e.Description) {
 		errs = append(errs, field("description", errors.New("must be valid UTF-8 of at most 1 KiB, without U+0000")))
 	}
-	return errs
+	if e.Rate != 0 && !(e.Rate >= 0.001 && e.Rate <= 10_000) { // NaN too
+		errs = append(errs, field("rate", errors.New("must be 0, or 0.001 to 10 000 requests a second")))
+	}
+	if e.Burst < 0 || e.Burst > 10_000 || e.Burst > 0 && e.Rate == 0 {
+		errs = append(errs, field("burst", errors.New("must be 0 to 10 000, and 0 without a rate")))
+	}
+	if e.MaxInFlight < 0 || e.MaxInFlight > d.cfg.MaxInFlight {
+		errs = append(errs, field("max_in_flight", fmt.Errorf("must be 0 to %d", d.cfg.MaxInFlight)))
+	}
+	if e.Timeout != 0 && (e.Timeout < time.Second || e.Timeout > d.cfg.Timeout) {
+		errs = append(errs, field("timeout", fmt.Errorf("must be 0, or 1s to %v", d.cfg.Timeout)))
+	}
+	return append(errs, field("headers", checkHeaders(e.Headers)))
 }
 
 func (d *Dispatcher) checkSubscriptions(names []string) error {

@@ -13,7 +13,10 @@ import (
 type Rules = rules
 
 func NewRules(policy RetryPolicy, maxRetryAfter time.Duration, maxInFlight int) Rules {
-	return rules{policy: policy, maxRetryAfter: maxRetryAfter, maxInFlight: maxInFlight}
+	return rules{
+		policy: policy, maxRetryAfter: maxRetryAfter, maxInFlight: maxInFlight,
+		pauseAfter: 10, pauseMin: 30 * time.Second, pauseMax: 10 * time.Minute, disableAfter: 5 * 24 * time.Hour,
+	}
 }
 
 func (r rules) Settle(l *Lease, a Attempt) Outcome { return r.settle(l, a) }

@@ -21,6 +21,7 @@ type keys struct {
 	created time.Time // an id may be used again, with versions from 1
 	url     *url.URL
 	secrets []timedKey
+	headers []header
 }
 
 type timedKey struct {
@@ -58,7 +59,7 @@ func (k *keyring) target(ctx context.Context, e *Endpoint, now time.Time) (targe
 		k.mu.Unlock()
 	}
 
-	t := target{url: entry.url, signing: make([]signingKey, 0, len(entry.secrets))}
+	t := target{url: entry.url, headers: entry.headers, signing: make([]signingKey, 0, len(entry.secrets))}
 	for _, s := range entry.secrets {
 		if s.stored.signs(now) {
 			t.signing = append(t.signing, s.signingKey)
@@ -82,12 +83,9 @@ func (e *engine) newKeys(ctx context.Context, endpoint *Endpoint) (*keys, error)
 		if !stored.signs(time.Now()) {
 			continue
 		}
-		secret, err := e.open(ctx, endpoint.ref(), stored)
-		if err != nil && !errors.Is(err, ErrInvalidSecret) { // it may open elsewhere, or later
-			return nil, fmt.Errorf("%w: %w", errNotOpened, err)
-		}
+		secret, err := e.open(ctx, endpoint.ref(), stored.Sealed)
 		if err != nil {
-			return nil, err
+			return nil, notOpened(err)
 		}
 		signer, err := NewSigner(secret)
 		if err != nil {
@@ -95,7 +93,22 @@ func (e *engine) newKeys(ctx context.Context, endpoint *Endpoint) (*keys, error)
 		}
 		made.secrets = append(made.secrets, timedKey{signingKey{stored.ID, signer}, stored})
 	}
+	for _, stored := range endpoint.StoredHeaders {
+		h, err := e.openHeader(ctx, endpoint.ref(), stored)
+		if err != nil {
+			return nil, notOpened(err)
+		}
+		made.headers = append(made.headers, h)
+	}
 	return made, nil
+}
+
+// notOpened tells what may open elsewhere, or later, from what never will.
+func notOpened(err error) error {
+	if errors.Is(err, ErrInvalidSecret) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errNotOpened, err)
 }
 
 // openTimeout bounds the opening of an endpoint's secrets, so that the lease that it is done in lasts for the attempt.

@@ -14,8 +14,10 @@ import (
 // settled is an outcome on its way to the store.
 type settled struct {
 	Outcome
-	lease *Lease
-	// before and after are the endpoint's health around the outcome. They are set when the store applied it.
+	lease   *Lease
+	applied bool // by the store, which recorded it
+	// before and after are the endpoint's health around the outcome, where judged says that it was judged.
+	judged        bool
 	before, after Health
 }
 
@@ -67,13 +69,17 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 	left := r.tryRecord(r.recorder.writes.ctx, batch)
 	r.recorder.writes.close()
 	failpoint.Pass(failpoint.K16)
-	r.giveBack(batch, left...)
+	if r.cfg.Hooks == nil {
+		r.giveBack(batch, left...)
+	} else {
+		r.giveBack(batch, append(r.spread(batch, left), left...)...)
+	}
 	if len(left) > 0 { // on a goroutine of its own, so that nobody waits behind them; their slots bound how many there are
 		r.workers.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), leaseMargin)
 			defer cancel()
 			r.keepRecording(ctx, left)
-			r.giveBack(left)
+			r.giveBack(left, r.spread(left, nil)...)
 		})
 	}
 
@@ -120,7 +126,7 @@ func (r *run) giveBack(batch []settled, left ...settled) {
 		if batch[i].lease.Endpoint.Health.Slow {
 			slow++
 		}
-		again = again || batch[i].Kind != OutcomeDelivered && batch[i].Kind != OutcomeFailed
+		again = again || batch[i].Kind != OutcomeDelivered && batch[i].Kind != OutcomeFailed || batch[i].before.State != batch[i].after.State
 	}
 	for i := range left {
 		if left[i].lease.Endpoint.Health.Slow {
@@ -183,7 +189,7 @@ func (e *engine) recordOnce(ctx context.Context, batch []settled) error {
 		outcomes[i] = s.Outcome
 		if judge := s.Outcome.Judge; judge != nil {
 			outcomes[i].Judge = func(h Health, now time.Time) Health {
-				s.before, s.after = h, judge(h, now) // a store may call it again, if its transaction has to be repeated: the last call counts
+				s.judged, s.before, s.after = true, h, judge(h, now) // a store may call it again, if its transaction has to be repeated: the last call counts
 				return s.after
 			}
 		}
@@ -196,6 +202,7 @@ func (e *engine) recordOnce(ctx context.Context, batch []settled) error {
 		return fmt.Errorf("webhook: the store answered %d of %d outcomes", len(applied), len(batch))
 	}
 	for i := range batch {
+		batch[i].applied = applied[i]
 		e.counts.add(batch[i].Kind, applied[i])
 		e.tell(ctx, &batch[i], applied[i])
 	}
@@ -228,6 +235,8 @@ func (e *engine) tell(ctx context.Context, s *settled, applied bool) {
 			level = slog.LevelInfo
 		}
 		about(level, "webhook: delivery failed", append(result, slog.String("reason", string(s.Reason)))...)
+	case OutcomeDeferred:
+		about(slog.LevelInfo, "webhook: the probe of a paused endpoint failed", result...)
 	case OutcomeInterrupted:
 		about(slog.LevelWarn, "webhook: attempt interrupted", result...)
 	case OutcomeReleased:

@@ -64,7 +64,7 @@ func (d *Dispatcher) RevealSecret(ctx context.Context, endpointID string) (Secre
 		if err != nil || len(e.Secrets) == 0 {
 			return Secret{}, err
 		}
-		return d.open(ctx, e.ref(), e.Secrets[len(e.Secrets)-1])
+		return d.open(ctx, e.ref(), e.Secrets[len(e.Secrets)-1].Sealed)
 	})
 }
 

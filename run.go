@@ -47,11 +47,13 @@ type run struct {
 	recorder recorder
 
 	mu      sync.Mutex
-	free    int       // slots
-	busy    int       // leases that workers have, each on a slot
-	slow    int       // slots that slow endpoints have
-	waiting bool      // there is more than fitted: a slot or a window that becomes free is worth a claim
-	look    time.Time // when the claim loop looks next by itself
+	free    int                  // slots
+	busy    int                  // leases that workers have, each on a slot
+	slow    int                  // slots that slow endpoints have
+	waiting bool                 // there is more than fitted: a slot or a window that becomes free is worth a claim
+	look    time.Time            // when the claim loop looks next by itself
+	hooked  map[EndpointRef]int  // slots that hooks have
+	clogged map[EndpointRef]bool // endpoints whose hooks have as many as there may be requests to it
 	closing bool
 	empty   chan struct{} // closed when closing and no worker is busy
 }
@@ -196,6 +198,7 @@ func (r *run) work(j job) {
 
 // attempt sends, unless it is too late to, and settles.
 func (r *run) attempt(out *line, j job) settled {
+	r.started(out.parent, j.Lease)
 	r.mu.Lock()
 	closing := r.closing
 	r.mu.Unlock()
@@ -292,7 +295,7 @@ func (r *run) listen(ctx context.Context) {
 // claim leases what fits into the free slots, and returns it with how long to wait before the next look. asked is when
 // the store was asked.
 func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait time.Duration) {
-	skip := r.shut.list(time.Now())
+	skip := append(r.shut.list(time.Now()), r.clogs()...)
 	if len(skip) >= keylessMax {
 		return nil, asked, r.cfg.Poll
 	}
@@ -310,8 +313,9 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin)
 	defer cancel()
 	got, err := r.store.Claim(bounded, ClaimRequest{
-		Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge, Skip: skip,
+		Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge, MaxPending: r.cfg.MaxPending, Skip: skip,
 	})
+	r.backlogged(ctx, got.Backlogged)
 	if !r.occupy(got.Leases, n) {
 		return nil, asked, r.cfg.Poll
 	}

@@ -56,14 +56,14 @@ func (e *engine) seal(ctx context.Context, of EndpointRef, s Secret) (Sealed, er
 }
 
 // open is the opposite of seal. What was stored without a sealer stays readable with one.
-func (e *engine) open(ctx context.Context, of EndpointRef, stored StoredSecret) (Secret, error) {
+func (e *engine) open(ctx context.Context, of EndpointRef, stored Sealed) (Secret, error) {
 	switch {
-	case len(stored.Sealed) > 0 && stored.Sealed[0] == sealedPlain:
-		return NewSecret(string(stored.Sealed[1:])), nil
-	case len(stored.Sealed) > 0 && stored.Sealed[0] == sealedBox && e.cfg.Sealer == nil:
+	case len(stored) > 0 && stored[0] == sealedPlain:
+		return NewSecret(string(stored[1:])), nil
+	case len(stored) > 0 && stored[0] == sealedBox && e.cfg.Sealer == nil:
 		return Secret{}, fmt.Errorf("%w: Config.Sealer is not set", ErrKeyMissing)
-	case len(stored.Sealed) > 0 && stored.Sealed[0] == sealedBox:
-		text, err := e.cfg.Sealer.Open(ctx, of, stored.Sealed[1:])
+	case len(stored) > 0 && stored[0] == sealedBox:
+		text, err := e.cfg.Sealer.Open(ctx, of, stored[1:])
 		if err != nil {
 			return Secret{}, err
 		}
@@ -74,12 +74,12 @@ func (e *engine) open(ctx context.Context, of EndpointRef, stored StoredSecret) 
 }
 
 // aged reports whether sealing the secret again would seal it better.
-func (e *engine) aged(stored StoredSecret) bool {
-	return e.cfg.Sealer != nil && (len(stored.Sealed) == 0 || stored.Sealed[0] != sealedBox || !e.cfg.Sealer.Newest(stored.Sealed[1:]))
+func (e *engine) aged(stored Sealed) bool {
+	return e.cfg.Sealer != nil && (len(stored) == 0 || stored[0] != sealedBox || !e.cfg.Sealer.Newest(stored[1:]))
 }
 
-// Reseal seals anew, with the newest key of [Config.Sealer], every secret that is stored in the clear or under an
-// older key, and returns how many those were. Called on a view of [Dispatcher.Tenant] it covers that tenant, otherwise
+// Reseal seals anew, with the newest key of [Config.Sealer], every secret and header that is stored in the clear or
+// under an older key, and returns how many those were. Called on a view of [Dispatcher.Tenant] it covers that tenant, otherwise
 // all of them. It may be repeated; an endpoint that is changed at the same time is read again. Errors:
 // [ErrInvalidConfig] without a sealer, those of the sealer, and the store's own; what was done until then stays done.
 func (d *Dispatcher) Reseal(ctx context.Context) (resealed int, err error) {
@@ -139,16 +139,23 @@ func (e *engine) resealTenant(ctx context.Context, tenant string) (resealed int,
 
 func (e *engine) resealEndpoint(ctx context.Context, endpoint Endpoint) (resealed int, err error) {
 	of := endpoint.ref()
-	endpoint.Secrets = slices.Clone(endpoint.Secrets)
-	for i, stored := range endpoint.Secrets {
-		if !e.aged(stored) {
+	endpoint.Secrets, endpoint.StoredHeaders = slices.Clone(endpoint.Secrets), slices.Clone(endpoint.StoredHeaders)
+	var all []*Sealed
+	for i := range endpoint.Secrets {
+		all = append(all, &endpoint.Secrets[i].Sealed)
+	}
+	for i := range endpoint.StoredHeaders {
+		all = append(all, &endpoint.StoredHeaders[i].Sealed)
+	}
+	for _, sealed := range all {
+		if !e.aged(*sealed) {
 			continue
 		}
-		secret, err := e.open(ctx, of, stored)
+		secret, err := e.open(ctx, of, *sealed)
 		if err != nil {
 			return 0, err
 		}
-		if endpoint.Secrets[i].Sealed, err = e.seal(ctx, of, secret); err != nil {
+		if *sealed, err = e.seal(ctx, of, secret); err != nil {
 			return 0, err
 		}
 		resealed++

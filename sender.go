@@ -34,6 +34,7 @@ var (
 type target struct {
 	url     *url.URL
 	signing []signingKey // the secrets that are live, the oldest first
+	headers []header     // the endpoint's own
 }
 
 type signingKey struct {
@@ -48,7 +49,7 @@ func (s *sender) send(out *line, l *Lease, to target) Attempt {
 	a := Attempt{Number: l.Delivery.AttemptCount, StartedAt: now.UTC()}
 
 	body := l.Event.Body
-	header, secretID := requestHeader(l, to.signing, now)
+	header, secretID := requestHeader(l, to, now)
 	a.SecretID = secretID
 	req := &http.Request{
 		Method: http.MethodPost, URL: to.url, Host: to.url.Host,
@@ -62,7 +63,7 @@ func (s *sender) send(out *line, l *Lease, to target) Attempt {
 		req.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body[:len(body)/2]), passing(failpoint.K10), bytes.NewReader(body[len(body)/2:])))
 	}
 
-	a.RequestHeader = withoutSignatures(header)
+	a.RequestHeader = logged(header, to.headers)
 	out.open(now)
 	defer out.close()
 	// The round tripper, not a client around it: a client would follow redirects, and carry the signature to a host
@@ -93,27 +94,36 @@ func (p passing) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// withoutSignatures is a request's header as it is logged: a stored signature could be replayed. It is a map of its
-// own, since the transport may read the request's after it has returned: a peer can answer before the request is
-// written.
-func withoutSignatures(h http.Header) http.Header {
+// logged is a request's header as it is logged: without the signatures, which could be replayed, and without the
+// values of the endpoint's own headers. It is a map of its own, since the transport may read the request's after it has
+// returned: a peer can answer before the request is written.
+func logged(h http.Header, own []header) http.Header {
 	kept := make(http.Header, len(h))
 	for name, values := range h {
 		if name != keySignature && name != keyStandardSignature {
 			kept[name] = values
 		}
 	}
+	for i := range own {
+		kept[own[i].name] = []string{redactedHeader}
+	}
 	return kept
 }
 
+const redactedHeader = "***"
+
 // requestHeader is everything that goes over the wire beside the body, and the id of the secret that signed
 // X-Meshia-Signature.
-func requestHeader(l *Lease, live []signingKey, now time.Time) (http.Header, string) {
-	h := make(http.Header, 8)
-	values := make([]string, 0, 8) // one allocation for all of them
+func requestHeader(l *Lease, to target, now time.Time) (http.Header, string) {
+	live := to.signing
+	h := make(http.Header, 8+len(to.headers))
+	values := make([]string, 0, 8+len(to.headers)) // one allocation for all of them
 	set := func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	for _, own := range to.headers { // first: whatever they are called, ours stand
+		set(own.name, own.value)
 	}
 	set("Content-Type", "application/json")
 	set("User-Agent", userAgent)

@@ -17,7 +17,15 @@ type rules struct {
 	policy        RetryPolicy
 	maxRetryAfter time.Duration
 	maxInFlight   int
+
+	pauseAfter         int // failures in a row
+	pauseMin, pauseMax time.Duration
+	disableAfter       time.Duration // of failing; 0: never
 }
+
+// disableMinimum is how many attempts must have failed in a row before an endpoint is disabled for it, however long
+// ago the first was.
+const disableMinimum = 10
 
 // settle decides what becomes of a delivery after an attempt, and of its endpoint. It is a pure function: nothing else
 // decides it.
@@ -43,8 +51,16 @@ func (r rules) settle(l *Lease, a Attempt) Outcome {
 			o.Reason = FailExhausted
 		}
 	}
-	o.Judge = r.judge(l.Delivery.Kind, a, l.Endpoint.Health.Generation)
+	o.Judge = r.judge(l, a)
 	return o
+}
+
+// inFlight is how many requests the endpoint may have under way.
+func (r rules) inFlight(e *Endpoint) int {
+	if e.MaxInFlight > 0 {
+		return min(e.MaxInFlight, r.maxInFlight)
+	}
+	return r.maxInFlight
 }
 
 // release gives back a lease of which nothing was sent.
@@ -59,12 +75,15 @@ func (r rules) again(l *Lease, a Attempt) (OutcomeKind, time.Duration) {
 	if l.Delivery.Kind.Once() {
 		return OutcomeFailed, 0
 	}
-	wait, again := r.policy.Next(l.Delivery.AttemptCount-l.Delivery.Interrupted, a)
+	asked := min(retryAfter(a.ResponseHeader, a.StartedAt.Add(a.Latency)), r.maxRetryAfter)
+	if l.Endpoint.Health.broken() { // it was the probe: the pause decides when there is another one
+		return OutcomeDeferred, asked
+	}
+	wait, again := r.policy.Next(l.Delivery.AttemptCount-l.Delivery.Interrupted-l.Delivery.Deferred, a)
 	if !again {
 		return OutcomeFailed, 0
 	}
-	asked := retryAfter(a.ResponseHeader, a.StartedAt.Add(a.Latency))
-	return OutcomeRetry, max(wait, min(asked, r.maxRetryAfter))
+	return OutcomeRetry, max(wait, asked)
 }
 
 // retryAfter reads a Retry-After header in both its forms (RFC 9110, section 10.2.3). What is in neither, or lies in
@@ -86,7 +105,8 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 }
 
 // judge says what an attempt tells of its endpoint, as long as that has the URL that the attempt went to.
-func (r rules) judge(kind DeliveryKind, a Attempt, generation int64) Judge {
+func (r rules) judge(l *Lease, a Attempt) Judge {
+	generation, ping, most := l.Endpoint.Health.Generation, l.Delivery.Kind == KindPing, r.inFlight(l.Endpoint)
 	return func(h Health, now time.Time) Health {
 		if h.Generation != generation {
 			return h
@@ -95,39 +115,72 @@ func (r rules) judge(kind DeliveryKind, a Attempt, generation int64) Judge {
 			h = enter(h, EndpointActive, "", now)
 		}
 		if a.Result == AttemptDelivered {
-			h.Failures, h.FailingSince, h.LastSuccess = 0, time.Time{}, now
-			h.AcceptedSecret = a.SecretID
-			h.Slow = a.Latency >= slowAfter
-			if !h.Slow { // one that holds its slots for long gets no more of them
-				h.Window = min(2*max(h.Window, 1), r.maxInFlight)
-			}
-			if kind == KindPing {
-				h.Verified = true
-				if h.State == EndpointPending {
-					h = enter(h, EndpointActive, "", now)
-				}
-			}
-			return h
+			return r.succeeded(h, a, ping, most, now)
 		}
-		if h.Failures == 0 {
-			h.FailingSince = now
-		}
-		h.Failures++
-		h.Slow = true
-		if a.Error == ErrorTimeout || a.Latency >= slowAfter { // it holds its slots for nothing
-			h.Window = 1
-		}
-		if a.Status == http.StatusGone && h.State.Queues() {
-			h = enter(h, EndpointDisabled, ReasonGone, now)
-		}
-		return h
+		return r.failed(h, a, now)
 	}
 }
+
+func (r rules) succeeded(h Health, a Attempt, ping bool, most int, now time.Time) Health {
+	h.Failures, h.FailingSince, h.LastFailure, h.LastSuccess = 0, time.Time{}, time.Time{}, now
+	h.AcceptedSecret = a.SecretID
+	h.Slow = a.Latency >= slowAfter
+	if !h.Slow { // one that holds its slots for long gets no more of them
+		h.Window = min(2*max(h.Window, 1), most)
+	}
+	if ping {
+		h.Verified = true
+	}
+	if h.broken() || ping && h.State == EndpointPending {
+		h = enter(h, EndpointActive, "", now)
+	}
+	return h
+}
+
+func (r rules) failed(h Health, a Attempt, now time.Time) Health {
+	if h.Failures == 0 {
+		h.FailingSince = now
+	}
+	h.Failures++
+	h.LastFailure = now
+	h.Slow = true
+	if a.Error == ErrorTimeout || a.Latency >= slowAfter { // it holds its slots for nothing
+		h.Window = 1
+	}
+	switch {
+	case !h.State.Queues():
+	case a.Status == http.StatusGone:
+		h = enter(h, EndpointDisabled, ReasonGone, now)
+	case r.disableAfter > 0 && h.Failures >= disableMinimum && now.Sub(h.FailingSince) >= r.disableAfter:
+		h = enter(h, EndpointDisabled, ReasonFailing, now)
+	case h.State == EndpointActive && h.Failures >= r.pauseAfter:
+		h = enter(h, EndpointPaused, ReasonBreaker, now)
+		h.Window = 1 // one probe at a time, and few deliveries at first when it is over
+		h.PausedUntil = now.Add(r.pauseMin)
+	case h.broken() && !now.Before(h.PausedUntil): // the probe, and not what was on its way when the pause began
+		h.PausedUntil = now.Add(min(max(now.Sub(h.Since), r.pauseMin), r.pauseMax)) // each pause as long as all before it
+	}
+	return h
+}
+
+// warns reports whether an endpoint has just failed for half of the time after which it is disabled.
+func (r rules) warns(before, after *Health) bool {
+	if r.disableAfter == 0 || !after.State.Queues() || after.Failures <= before.Failures || after.Failures < disableMinimum/2 {
+		return false
+	}
+	half := after.FailingSince.Add(r.disableAfter / 2)
+	late := func(h *Health) bool { return h.Failures >= disableMinimum/2 && !h.LastFailure.Before(half) }
+	return late(after) && !late(before)
+}
+
+// broken reports whether the breaker has paused the endpoint.
+func (h *Health) broken() bool { return h.State == EndpointPaused && h.Reason == ReasonBreaker }
 
 // enter changes the state.
 func enter(h Health, s EndpointState, why StateReason, now time.Time) Health {
 	if h.State != s || h.Reason != why {
 		h.State, h.Reason, h.Since = s, why, now
+		h.PausedUntil = time.Time{}
 	}
 	return h
 }

@@ -124,7 +124,7 @@ func TestWhatAnAttemptTellsOfItsEndpoint(t *testing.T) {
 			active(func(h *webhook.Health) { h.Window, h.LastSuccess = 8, now }),
 		},
 		"a success ends a run of failures": {
-			webhook.KindEvent, active(func(h *webhook.Health) { h.Failures, h.FailingSince, h.Slow = 7, before, true }), answered(200),
+			webhook.KindEvent, active(func(h *webhook.Health) { h.Failures, h.FailingSince, h.LastFailure, h.Slow = 7, before, before, true }), answered(200),
 			active(func(h *webhook.Health) { h.Window, h.LastSuccess = 4, now }),
 		},
 		"a late success is slow": {
@@ -137,28 +137,28 @@ func TestWhatAnAttemptTellsOfItsEndpoint(t *testing.T) {
 		},
 		"a failure starts a run": {
 			webhook.KindEvent, active(nil), signedBy(answered(500), "sec_2"),
-			active(func(h *webhook.Health) { h.Failures, h.FailingSince, h.Slow = 1, now, true }),
+			active(func(h *webhook.Health) { h.Failures, h.FailingSince, h.LastFailure, h.Slow = 1, now, now, true }),
 		},
 		"a failure lengthens a run": {
 			webhook.KindEvent, active(func(h *webhook.Health) { h.Failures, h.FailingSince = 3, before }), answered(500),
-			active(func(h *webhook.Health) { h.Failures, h.FailingSince, h.Slow = 4, before, true }),
+			active(func(h *webhook.Health) { h.Failures, h.FailingSince, h.LastFailure, h.Slow = 4, before, now, true }),
 		},
 		"a timeout closes the window": {
 			webhook.KindEvent, active(func(h *webhook.Health) { h.Window = 8 }), failed(webhook.ErrorTimeout),
-			active(func(h *webhook.Health) { h.Window, h.Failures, h.FailingSince, h.Slow = 1, 1, now, true }),
+			active(func(h *webhook.Health) { h.Window, h.Failures, h.FailingSince, h.LastFailure, h.Slow = 1, 1, now, now, true }),
 		},
 		"a late failure closes the window too": {
 			webhook.KindEvent, active(func(h *webhook.Health) { h.Window = 8 }), took(answered(500), time.Second),
-			active(func(h *webhook.Health) { h.Window, h.Failures, h.FailingSince, h.Slow = 1, 1, now, true }),
+			active(func(h *webhook.Health) { h.Window, h.Failures, h.FailingSince, h.LastFailure, h.Slow = 1, 1, now, now, true }),
 		},
 		"a quick failure leaves it open": {
 			webhook.KindEvent, active(func(h *webhook.Health) { h.Window = 8 }), took(answered(500), time.Second-1),
-			active(func(h *webhook.Health) { h.Window, h.Failures, h.FailingSince, h.Slow = 8, 1, now, true }),
+			active(func(h *webhook.Health) { h.Window, h.Failures, h.FailingSince, h.LastFailure, h.Slow = 8, 1, now, now, true }),
 		},
 		"an attempt shows that the key is there": {
 			webhook.KindEvent,
 			active(func(h *webhook.Health) { h.State, h.Reason = webhook.EndpointPaused, webhook.ReasonKeyMissing }), answered(500),
-			active(func(h *webhook.Health) { h.Since, h.Failures, h.FailingSince, h.Slow = now, 1, now, true }),
+			active(func(h *webhook.Health) { h.Since, h.Failures, h.FailingSince, h.LastFailure, h.Slow = now, 1, now, now, true }),
 		},
 		"a ping that is answered makes it active": {
 			webhook.KindPing, pending, answered(204),
@@ -166,7 +166,7 @@ func TestWhatAnAttemptTellsOfItsEndpoint(t *testing.T) {
 		},
 		"a ping that is refused leaves it pending": {
 			webhook.KindPing, pending, answered(404),
-			webhook.Health{State: webhook.EndpointPending, Since: before, Window: 1, Failures: 1, FailingSince: now, Slow: true},
+			webhook.Health{State: webhook.EndpointPending, Since: before, Window: 1, Failures: 1, FailingSince: now, LastFailure: now, Slow: true},
 		},
 		"a test that is answered does not make it active": {
 			webhook.KindTest, pending, answered(200),
@@ -186,11 +186,11 @@ func TestWhatAnAttemptTellsOfItsEndpoint(t *testing.T) {
 		},
 		"410 disables": {
 			webhook.KindEvent, active(nil), answered(410),
-			webhook.Health{State: webhook.EndpointDisabled, Reason: webhook.ReasonGone, Since: now, Verified: true, Window: 2, Failures: 1, FailingSince: now, Slow: true},
+			webhook.Health{State: webhook.EndpointDisabled, Reason: webhook.ReasonGone, Since: now, Verified: true, Window: 2, Failures: 1, FailingSince: now, LastFailure: now, Slow: true},
 		},
 		"410 to the first ping leaves it pending": {
 			webhook.KindPing, pending, answered(410),
-			webhook.Health{State: webhook.EndpointPending, Since: before, Window: 1, Failures: 1, FailingSince: now, Slow: true},
+			webhook.Health{State: webhook.EndpointPending, Since: before, Window: 1, Failures: 1, FailingSince: now, LastFailure: now, Slow: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

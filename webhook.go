@@ -61,10 +61,12 @@ type Endpoint struct {
 	MaxInFlight int
 	// Timeout bounds one attempt. 0 is Config.Timeout, which is the most; the least is 1 s.
 	Timeout time.Duration
-	// Headers are sent with every request: at most 20, of 4 KiB together. Their values are kept like secrets: they are
-	// read when the endpoint is added or updated, sealed as secrets are, and never filled in on a read; the log of
-	// attempts has the names. In an update nil keeps what is stored, and an empty map removes it.
-	Headers map[string]string
+	// Headers are sent with every request: at most 20, of 4 KiB together. Their values are secrets: they are read when
+	// the endpoint is added or updated, sealed, and never filled in on a read; the log of attempts has their names only.
+	// In an update nil keeps what is stored, and an empty map removes it.
+	// Not among them are those that the wire sets itself (X-Meshia-*, webhook-*, Content-*, Host ...), those that change
+	// how the request travels, and those that open metadata services.
+	Headers map[string]Secret
 
 	// StoredHeaders are the Headers as they are stored, in the order of their names.
 	StoredHeaders []StoredHeader
@@ -128,6 +130,17 @@ const (
 // in a [Gap].
 func (s EndpointState) Queues() bool { return s == EndpointActive || s == EndpointPaused }
 
+// gap is why an endpoint in this state misses events; empty: it does not.
+func (s EndpointState) gap() GapReason {
+	switch s {
+	case EndpointPending:
+		return GapPending
+	case EndpointDisabled:
+		return GapDisabled
+	}
+	return ""
+}
+
 // StateReason says why an endpoint is disabled or paused.
 type StateReason string
 
@@ -155,7 +168,8 @@ type Health struct {
 	// Slow marks an endpoint whose last attempt failed or took long. All slow endpoints together get a bounded share
 	// of a process's slots.
 	Slow bool
-	// PausedUntil: while State is EndpointPaused, nothing is claimed for it before this time.
+	// PausedUntil: while State is EndpointPaused, nothing is claimed for it before this time. What is claimed then is a
+	// probe.
 	PausedUntil time.Time
 	// Failures counts failed attempts in a row; FailingSince is the time of the first of them, LastFailure that of the
 	// last.
