@@ -60,10 +60,14 @@ func (w *witness) hooks() *webhook.Hooks {
 		}
 	}
 	return &webhook.Hooks{
-		Emitted:        func(_ context.Context, tenant string, events []webhook.Event) { w.say("emitted %q %d", tenant, len(events)) },
+		Emitted: func(_ context.Context, tenant string, events []webhook.Event) {
+			w.say("emitted %q %d", tenant, len(events))
+		},
 		AttemptStarted: attempt("started"), AttemptEnded: attempt("ended"), Delivered: attempt("delivered"), GivenUp: attempt("given up"),
 		EndpointFailing: change("failing"), EndpointPaused: change("paused"), EndpointDisabled: change("disabled"), EndpointEnabled: change("enabled"),
-		GapOpened: func(_ context.Context, of webhook.EndpointRef, reason webhook.GapReason) { w.say("gap %s %s", of.ID, reason) },
+		GapOpened: func(_ context.Context, of webhook.EndpointRef, reason webhook.GapReason) {
+			w.say("gap %s %s", of.ID, reason)
+		},
 	}
 }
 

@@ -145,20 +145,28 @@ func TestWhatAnAttemptTellsOfItsEndpoint(t *testing.T) {
 		},
 		"a timeout closes the window": {
 			webhook.KindEvent, active(func(h *webhook.Health) { h.Window = 8 }), failed(webhook.ErrorTimeout),
-			active(func(h *webhook.Health) { h.Window, h.Failures, h.FailingSince, h.LastFailure, h.Slow = 1, 1, now, now, true }),
+			active(func(h *webhook.Health) {
+				h.Window, h.Failures, h.FailingSince, h.LastFailure, h.Slow = 1, 1, now, now, true
+			}),
 		},
 		"a late failure closes the window too": {
 			webhook.KindEvent, active(func(h *webhook.Health) { h.Window = 8 }), took(answered(500), time.Second),
-			active(func(h *webhook.Health) { h.Window, h.Failures, h.FailingSince, h.LastFailure, h.Slow = 1, 1, now, now, true }),
+			active(func(h *webhook.Health) {
+				h.Window, h.Failures, h.FailingSince, h.LastFailure, h.Slow = 1, 1, now, now, true
+			}),
 		},
 		"a quick failure leaves it open": {
 			webhook.KindEvent, active(func(h *webhook.Health) { h.Window = 8 }), took(answered(500), time.Second-1),
-			active(func(h *webhook.Health) { h.Window, h.Failures, h.FailingSince, h.LastFailure, h.Slow = 8, 1, now, now, true }),
+			active(func(h *webhook.Health) {
+				h.Window, h.Failures, h.FailingSince, h.LastFailure, h.Slow = 8, 1, now, now, true
+			}),
 		},
 		"an attempt shows that the key is there": {
 			webhook.KindEvent,
 			active(func(h *webhook.Health) { h.State, h.Reason = webhook.EndpointPaused, webhook.ReasonKeyMissing }), answered(500),
-			active(func(h *webhook.Health) { h.Since, h.Failures, h.FailingSince, h.LastFailure, h.Slow = now, 1, now, now, true }),
+			active(func(h *webhook.Health) {
+				h.Since, h.Failures, h.FailingSince, h.LastFailure, h.Slow = now, 1, now, now, true
+			}),
 		},
 		"a ping that is answered makes it active": {
 			webhook.KindPing, pending, answered(204),
