@@ -13,7 +13,8 @@ import (
 
 // MemoryConfig bounds what a [MemoryStore] keeps. A delivery takes about 600 bytes beside its event, which is kept
 // once for all of its deliveries and takes 200 bytes more than its body.
-// The attempts of a delivery take about 600 bytes each and what is kept of the responses.
+// The attempts of a delivery take about 600 bytes each and what is kept of the responses. An hour in which an endpoint
+// had attempts takes about 800 bytes.
 type MemoryConfig struct {
 	// MaxPending is how many deliveries may be pending or leased; what would be more is refused with [ErrStoreFull].
 	// Defaults to 100 000: about 60 MB, and another 120 MB where each is of an event of its own of 1 KiB.
@@ -22,7 +23,7 @@ type MemoryConfig struct {
 	// with its last delivery. As many events that never had a delivery are kept, for the sake of their ids and to be
 	// replayed, and as many traces of deleted endpoints. Defaults to 10 000.
 	MaxFinished int
-	// FinishedAge is for how long these are kept at most. Defaults to 72 hours.
+	// FinishedAge is for how long these are kept at most, and the hours of Stats. Defaults to 72 hours.
 	FinishedAge time.Duration
 }
 
@@ -58,11 +59,17 @@ type MemoryStore struct {
 	pending      memHeap[memDelivery] // pending deliveries by when they were created: which expires next
 	live         int                  // deliveries pending or leased
 
+	// What bounds on backlogs look at: endpoints that may get events and have deliveries pending or leased. Their order
+	// is how many.
+	under memHeap[memEndpoint] // those without an open gap, the largest backlog first
+	over  memHeap[memEndpoint] // those with an open gap, which then is GapBacklog, the smallest backlog first
+
 	// What is kept for a while, the oldest first: what is dropped next.
 	finished list.List         // *memDelivery
 	idle     list.List         // *memEvent without a delivery
 	deleted  list.List         // *memEndpoint, deleted and without a delivery
 	gaps     list.List         // *memGap, closed
+	hours    list.List         // *memHour
 	resting  memHeap[memEvent] // those with contents and no delivery pending or leased, by when they were stored
 
 	names memNames // of the tenants with endpoints that are not deleted
@@ -142,8 +149,11 @@ type memEndpoint struct {
 	shared *Endpoint
 	gaps   []*memGap // closed ones, as closed
 	gap    *memGap   // the open one
+	bound  int       // which GapBacklog was opened for
 	lane   memLane
 	log    memLog
+	open   memOpen
+	hours  []*memHour // the oldest first
 
 	deleted bool
 	gone    time.Duration // when it was deleted and had no delivery any more
@@ -161,6 +171,7 @@ type memDelivery struct {
 	finished time.Duration
 	pos      int           // in its lane's queue while pending, in MemoryStore.leases while leased
 	age      int           // in MemoryStore.pending
+	open     memOpenLinks  // in memEndpoint.open while pending or leased
 	done     *list.Element // in MemoryStore.finished
 
 	// Of the present lease.

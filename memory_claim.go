@@ -18,11 +18,12 @@ func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (Claimed, err
 	now := s.now()
 	s.forget(now)
 	s.settleLost(now)
-	if !s.expire(req.MaxAge, now) {
-		return Claimed{}, nil // an expired one could be handed out: rather come back at once
+	all := s.expire(req.MaxAge, now)
+	c := Claimed{Backlogged: s.bound(req.MaxPending, now)}
+	if !all {
+		return c, nil // an expired one could be handed out: rather come back at once
 	}
 
-	var c Claimed
 	skipped := s.skip(req.Skip)
 	slow := req.MaxSlow
 	for len(c.Leases) < req.Max {

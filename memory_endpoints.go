@@ -26,13 +26,14 @@ func (s *MemoryStore) CreateEndpoint(ctx context.Context, e Endpoint, max int) (
 
 	s.keep(t)
 	ep := &memEndpoint{Endpoint: s.copyEndpoint(e), tenant: t}
-	ep.Secret = Secret{}
+	ep.Secret, ep.Headers = Secret{}, nil
 	ep.Version = 1
 	ep.CreatedAt = now.wall
 	ep.Health = Health{}
 	health := e.Health
 	health.Since = now.wall
 	s.judged(ep, health, now)
+	ep.repace(now)
 	t.endpoints[ep.ID] = ep
 	t.order = append(t.order, ep)
 	if len(t.order) == 1 {
@@ -90,7 +91,10 @@ func (s *MemoryStore) UpdateEndpoint(ctx context.Context, e Endpoint, judge Judg
 	}
 	ep.tenant.unsubscribe(ep)
 	c := s.copyEndpoint(e)
-	ep.URL, ep.Events, ep.Description, ep.Secrets = c.URL, c.Events, c.Description, c.Secrets
+	ep.URL, ep.Events, ep.Description = c.URL, c.Events, c.Description
+	ep.Rate, ep.Burst, ep.MaxInFlight, ep.Timeout = c.Rate, c.Burst, c.MaxInFlight, c.Timeout
+	ep.StoredHeaders, ep.Secrets = c.StoredHeaders, c.Secrets
+	ep.repace(now)
 	ep.Version++
 	ep.shared = nil
 	ep.tenant.subscribe(ep)
@@ -136,6 +140,7 @@ func (s *MemoryStore) DeleteEndpoint(ctx context.Context, tenant, id string) err
 		s.names.remove(t.id)
 	}
 	s.closeGap(ep, now)
+	s.forgetHours(ep)
 	for _, queue := range []*memHeap[memDelivery]{&ep.lane.first, &ep.lane.again} {
 		for t := queue.top(); t != nil; t = queue.top() {
 			d := t.item
@@ -158,6 +163,7 @@ func (s *MemoryStore) judged(ep *memEndpoint, h Health, now memInstant) {
 	ep.shared = nil
 	ep.lane.pausedUntil = now.in(h.PausedUntil.Sub(now.wall))
 	switch {
+	case h.State.Queues() && ep.backlogged(): // it stays while the backlog does
 	case h.State.Queues():
 		s.closeGap(ep, now)
 	case ep.gap == nil || h.State != old.State || h.Reason != old.Reason:
@@ -166,8 +172,12 @@ func (s *MemoryStore) judged(ep *memEndpoint, h Health, now memInstant) {
 		if h.State == EndpointPending {
 			reason = GapPending
 		}
-		ep.gap = &memGap{Gap: Gap{EndpointID: ep.ID, Reason: reason, From: now.wall}, endpoint: ep}
+		ep.openGap(reason, now)
 	}
+}
+
+func (ep *memEndpoint) openGap(reason GapReason, now memInstant) {
+	ep.gap = &memGap{Gap: Gap{EndpointID: ep.ID, Reason: reason, From: now.wall}, endpoint: ep}
 }
 
 func (s *MemoryStore) closeGap(ep *memEndpoint, now memInstant) {
@@ -215,6 +225,10 @@ func (*MemoryStore) copyEndpoint(e Endpoint) Endpoint {
 	e.Secrets = slices.Clone(e.Secrets)
 	for i := range e.Secrets {
 		e.Secrets[i].Sealed = slices.Clone(e.Secrets[i].Sealed)
+	}
+	e.StoredHeaders = slices.Clone(e.StoredHeaders)
+	for i := range e.StoredHeaders {
+		e.StoredHeaders[i].Sealed = slices.Clone(e.StoredHeaders[i].Sealed)
 	}
 	return e
 }

@@ -27,7 +27,7 @@ func (s *MemoryStore) Enqueue(ctx context.Context, req EnqueueRequest) (EnqueueR
 			return EnqueueResult{}, fmt.Errorf("%w: endpoint", ErrNotFound)
 		}
 	}
-	if err := s.admit(t, events, direct != nil); err != nil {
+	if err := s.admit(t, events, req.MaxPending, direct != nil); err != nil {
 		return EnqueueResult{}, err
 	}
 
@@ -45,10 +45,10 @@ func (s *MemoryStore) Enqueue(ctx context.Context, req EnqueueRequest) (EnqueueR
 		switch {
 		case direct != nil:
 			d := s.deliver(e, direct, req.Direct.Kind, now)
-			d.RedeliveryOf = req.Direct.RedeliveryOf
+			d.RedeliveryOf, d.AskedBy = req.Direct.RedeliveryOf, req.Direct.AskedBy
 			result.Leases = append(result.Leases, s.lease(d, req.Direct.Term, now))
 		case !known:
-			s.match(e, req.HandOver, &result, now)
+			s.match(e, &req, &result, now)
 		}
 	}
 	if direct != nil {
@@ -89,8 +89,12 @@ func (*MemoryStore) distinct(events []Event) ([]Event, error) {
 }
 
 // admit looks at all of the request before anything of it is stored.
-func (s *MemoryStore) admit(t *memTenant, events []Event, direct bool) error {
+func (s *MemoryStore) admit(t *memTenant, events []Event, maxPending int, direct bool) error {
 	deliveries := 0
+	var coming map[*memEndpoint]int // how many of them each endpoint gets, where that matters
+	if maxPending > 0 && len(events) > 1 {
+		coming = map[*memEndpoint]int{}
+	}
 	for i := range events {
 		e := &events[i]
 		if stored := t.events[e.ID]; stored != nil {
@@ -112,8 +116,12 @@ func (s *MemoryStore) admit(t *memTenant, events []Event, direct bool) error {
 		}
 		for _, list := range t.subscribers(e.Type) {
 			for _, ep := range list {
-				if ep.Health.State.Queues() {
-					deliveries++
+				if ep.gap != nil || ep.fills(maxPending, coming[ep]) {
+					continue
+				}
+				deliveries++
+				if coming != nil {
+					coming[ep]++
 				}
 			}
 		}
@@ -125,10 +133,15 @@ func (s *MemoryStore) admit(t *memTenant, events []Event, direct bool) error {
 }
 
 // match makes the deliveries of a new event, or counts it as missed.
-func (s *MemoryStore) match(e *memEvent, hand *HandOver, result *EnqueueResult, now memInstant) {
+func (s *MemoryStore) match(e *memEvent, req *EnqueueRequest, result *EnqueueResult, now memInstant) {
+	hand := req.HandOver
 	for _, list := range e.tenant.subscribers(e.Type) {
 		for _, ep := range list {
-			if !ep.Health.State.Queues() {
+			if ep.gap == nil && ep.fills(req.MaxPending, 0) {
+				s.openBacklog(ep, req.MaxPending, now)
+				result.Backlogged = append(result.Backlogged, ep.ref())
+			}
+			if ep.gap != nil {
 				ep.gap.Count++
 				continue
 			}
@@ -150,7 +163,7 @@ func (s *MemoryStore) match(e *memEvent, hand *HandOver, result *EnqueueResult, 
 
 // free reports whether a new delivery may be handed over without passing anything that waits.
 func (ep *memEndpoint) free(now memInstant) bool {
-	if ep.Health.State != EndpointActive || ep.Health.Slow || !ep.room() {
+	if ep.Health.State != EndpointActive || ep.Health.Slow || ep.Rate > 0 || !ep.room() {
 		return false
 	}
 	next := ep.lane.next(now.at)
@@ -177,6 +190,7 @@ func (s *MemoryStore) deliver(e *memEvent, ep *memEndpoint, kind DeliveryKind, n
 		d.next.prev = d
 	}
 	e.deliveries = d
+	ep.open.add(d)
 	s.live++
 	e.tenant.deliveries[d.ID] = d
 	e.tenant.log.add(d)

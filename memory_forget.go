@@ -14,6 +14,9 @@ func (s *MemoryStore) forget(now memInstant) {
 	for at := s.gaps.Front(); at != nil && old(at.Value.(*memGap).closed); at = s.gaps.Front() {
 		s.dropGap(at.Value.(*memGap))
 	}
+	for at := s.hours.Front(); at != nil && old(at.Value.(*memHour).ends); at = s.hours.Front() {
+		s.dropHour(at.Value.(*memHour))
+	}
 	for at := s.deleted.Front(); at != nil && old(at.Value.(*memEndpoint).gone); at = s.deleted.Front() {
 		s.dropBuried()
 	}

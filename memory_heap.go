@@ -48,6 +48,17 @@ func (h *memHeap[T]) remove(i int) {
 	}
 }
 
+// move gives the item at i another time.
+func (h *memHeap[T]) move(i int, at time.Duration) {
+	e := h.entries[i]
+	e.at = at
+	if i > 0 && e.before(&h.entries[(i-1)/4]) {
+		h.rise(i, e)
+	} else {
+		h.sink(i, e)
+	}
+}
+
 // rise puts e at the free place i or above it.
 func (h *memHeap[T]) rise(i int, e memEntry[T]) {
 	for i > 0 {

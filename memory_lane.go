@@ -12,10 +12,15 @@ type memLane struct {
 	served       time.Duration // when Claim last gave it a lease; a hand-over passes nobody who waits, so it is not counted
 	lastFirst    bool          // whether that was a first attempt
 	pausedUntil  time.Duration // Health.PausedUntil, as an instant
+	moment       time.Duration // when all that was claimed will have been due at the endpoint's rate: see Pace
+	interval     time.Duration // what moment was reckoned with: Pace.Interval when it last had a rate
 
 	full bool                  // something waits that only the window keeps from being sent; counted in MemoryStore.full
 	heap *memHeap[memEndpoint] // MemoryStore.normal, .slow, or nil while there is nothing that may be sent
 	pos  int
+
+	weighed *memHeap[memEndpoint] // MemoryStore.under, .over, or nil while no bound is for the endpoint
+	weight  int                   // its position there
 }
 
 // queue is where the delivery waits while it is pending.
@@ -64,25 +69,45 @@ func (l *memLane) due() (at time.Duration, ok bool) {
 // room reports whether the endpoint's window leaves room for a lease.
 func (ep *memEndpoint) room() bool { return ep.lane.leases < max(1, ep.Health.Window) }
 
-// eligible is when the endpoint can be served next: it has something due, was last served before, and its pause is
-// over. ok is false while it cannot be said: there is nothing to send (and never is once it is deleted), its state
+// eligible is when the endpoint can be served next: it has something due, was last served before, its rate lets it,
+// and its pause is over. ok is false while it cannot be said: there is nothing to send (and never is once it is deleted), its state
 // forbids it, or its window is full. A full window ends with a lease, and that calls place.
 func (ep *memEndpoint) eligible() (at time.Duration, ok bool) {
 	due, ok := ep.lane.due()
 	if !ok || !ep.room() {
 		return 0, false
 	}
+	at = max(due, ep.lane.served)
+	if p := ep.Pace(); p.Interval > 0 {
+		at = max(at, ep.lane.moment-time.Duration(p.Burst-1)*p.Interval) // when Pace.Room is 1
+	}
 	switch ep.Health.State {
 	case EndpointActive:
-		return max(due, ep.lane.served), true
+		return at, true
 	case EndpointPaused:
-		return max(due, ep.lane.served, ep.lane.pausedUntil), true
+		return max(at, ep.lane.pausedUntil), true
 	}
 	return 0, false
 }
 
+// repace reckons with a pace that may have changed. The endpoint stays ahead of it by as many leases as before, but no
+// more than a burst: a lower rate then brings no fresh burst, and a higher one does not wait for the old one. Without a
+// rate nothing is reckoned, and nothing forgotten.
+func (ep *memEndpoint) repace(now memInstant) {
+	p := ep.Pace()
+	if p.Interval == 0 {
+		return
+	}
+	if ahead := ep.lane.moment - now.at; ahead > 0 {
+		leases := float64(ahead) / float64(ep.lane.interval)
+		ep.lane.moment = now.at + time.Duration(min(leases, float64(p.Burst))*float64(p.Interval))
+	}
+	ep.lane.interval = p.Interval
+}
+
 // place puts the endpoint where the next Claim looks for it. Whatever changes what eligible depends on calls it.
 func (s *MemoryStore) place(ep *memEndpoint) {
+	s.weigh(ep)
 	l := &ep.lane
 	var heap *memHeap[memEndpoint]
 	at, ok := ep.eligible()
@@ -123,6 +148,9 @@ func (s *MemoryStore) displace(ep *memEndpoint) {
 func (s *MemoryStore) serve(ep *memEndpoint, d *memDelivery, now memInstant) {
 	s.displace(ep)
 	ep.lane.served = now.at
+	if p := ep.Pace(); p.Interval > 0 {
+		ep.lane.moment = now.at + p.Ahead(ep.lane.moment-now.at, 1)
+	}
 	ep.lane.lastFirst = d.AttemptCount == 0
 }
 

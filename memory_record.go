@@ -10,7 +10,7 @@ import (
 func (s *MemoryStore) Record(ctx context.Context, outcomes []Outcome) ([]bool, error) {
 	for i := range outcomes {
 		switch k := outcomes[i].Kind; k {
-		case OutcomeDelivered, OutcomeRetry, OutcomeFailed, OutcomeInterrupted, OutcomeReleased:
+		case OutcomeDelivered, OutcomeRetry, OutcomeFailed, OutcomeDeferred, OutcomeInterrupted, OutcomeReleased:
 		default:
 			return nil, fmt.Errorf("webhook: memory store: unknown kind of outcome %q", k)
 		}
@@ -56,6 +56,14 @@ func (s *MemoryStore) record(o *Outcome, now memInstant) bool {
 	case OutcomeRetry:
 		d.Attempts = append(d.Attempts, row)
 		s.again(d, o.Wait, now)
+	case OutcomeDeferred:
+		d.Attempts = append(d.Attempts, row)
+		d.Deferred++
+		if d.Kind.Once() {
+			s.finish(d, DeliveryFailed, FailExhausted, now)
+		} else {
+			s.again(d, o.Wait, now)
+		}
 	case OutcomeInterrupted:
 		s.interrupt(d, row, o.Wait, now)
 	case OutcomeReleased:
@@ -65,6 +73,9 @@ func (s *MemoryStore) record(o *Outcome, now memInstant) bool {
 		} else {
 			s.again(d, o.Wait, now)
 		}
+	}
+	if o.Kind != OutcomeReleased {
+		s.count(d, &row, now)
 	}
 	s.judged(ep, health, now)
 	s.place(ep)
@@ -95,13 +106,14 @@ func (s *MemoryStore) again(d *memDelivery, wait time.Duration, now memInstant) 
 	}
 }
 
-// finish gives a delivery that is in no queue its final state.
+// finish gives a delivery that is in no queue its final state. The caller calls place.
 func (s *MemoryStore) finish(d *memDelivery, state DeliveryState, reason FailReason, now memInstant) {
 	d.State, d.Reason = state, reason
 	d.NextAttemptAt = time.Time{}
 	d.FinishedAt = now.wall
 	d.finished = now.at
 	s.close(d)
+	s.relieve(d.endpoint, now)
 	d.done = s.finished.PushBack(d)
 	for s.finished.Len() > s.maxFinished {
 		s.drop(s.finished.Front().Value.(*memDelivery), now)
@@ -111,6 +123,7 @@ func (s *MemoryStore) finish(d *memDelivery, state DeliveryState, reason FailRea
 // close counts a delivery as neither pending nor leased any more.
 func (s *MemoryStore) close(d *memDelivery) {
 	s.live--
+	d.endpoint.open.remove(d)
 	if d.event.open--; d.event.open == 0 {
 		s.rest(d.event)
 	}

@@ -89,6 +89,14 @@ func (s *MemoryStore) prune(p *memPrune) {
 		p.rows--
 		s.dropGap(g)
 	}
+	for at := s.hours.Front(); at != nil; at = s.hours.Front() {
+		h := at.Value.(*memHour)
+		if !p.takes(h.ends, p.req.Deliveries) {
+			break
+		}
+		p.rows--
+		s.dropHour(h)
+	}
 	for t := s.resting.top(); t != nil; t = s.resting.top() {
 		if !p.takes(t.at, p.req.Bodies) {
 			break
@@ -191,8 +199,9 @@ func (s *MemoryStore) erase(t *memTenant, rows int, now memInstant) (done int) {
 		if done >= rows {
 			return done
 		}
-		done += 1 + len(ep.gaps)
+		done += 1 + len(ep.gaps) + len(ep.hours)
 		s.forgetGaps(ep)
+		s.forgetHours(ep)
 		if ep.buried != nil {
 			s.deleted.Remove(ep.buried)
 		}
