@@ -97,8 +97,8 @@ func (d *Dispatcher) direct(
 	lease := &res.Leases[0]
 	lease.LastSecret = lastSecret
 	s := settled{lease: lease, Outcome: release(lease, 0)}
-	d.started(ctx, lease)
-	if time.Since(asked) <= leaseMargin/2 { // as in run.attempt
+	late := func() bool { return time.Since(asked) > leaseMargin/2 } // as in run.attempt
+	if !late() && d.started(ctx, lease, late) {
 		out := newLine(ctx, d.cfg.Timeout)
 		s = d.attempt(out, lease)
 		out.drop()

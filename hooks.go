@@ -11,8 +11,8 @@ import (
 
 // Hooks are functions that a dispatcher calls as things happen in its own process; any of them may be nil.
 //
-// A hook runs on a slot of the endpoint that it is about, and the endpoint gets no further slots while [Hooks] hold as
-// many as it may have requests in flight: a slow one delays nobody else. One that takes over a second is logged, and one
+// A hook runs on a slot of the endpoint that it is about, and an endpoint has at most three times as many slots as it
+// may have requests in flight: a slow hook delays nobody else. One that takes over a second is logged, and one
 // that panics is recovered and logged; neither changes what is stored. ctx ends with Run's drain, or with the call that
 // the hook runs in.
 //
@@ -24,7 +24,7 @@ type Hooks struct {
 	Emitted func(ctx context.Context, tenant string, events []Event)
 
 	// AttemptStarted: a request is about to be made. It takes from the time of the lease: an attempt that could not end
-	// within it any more is given back unsent.
+	// within it any more is given back unsent, and AttemptEnded is not told of it.
 	AttemptStarted func(ctx context.Context, a AttemptInfo)
 	// AttemptEnded: the request is over and was recorded, or its lease was lost before that.
 	AttemptEnded func(ctx context.Context, a AttemptInfo)
@@ -113,11 +113,14 @@ func (s *settled) info() AttemptInfo {
 	return a
 }
 
-// started tells of an attempt that is about to be made.
-func (e *engine) started(ctx context.Context, l *Lease) {
-	if h := e.cfg.Hooks; h != nil && h.AttemptStarted != nil {
-		e.call("AttemptStarted", l.Endpoint.ref(), func() { h.AttemptStarted(ctx, info(l)) })
+// started tells of an attempt that is about to be made, and reports whether it is not too late for it after that.
+func (e *engine) started(ctx context.Context, l *Lease, late func() bool) bool {
+	h := e.cfg.Hooks
+	if h == nil || h.AttemptStarted == nil {
+		return true
 	}
+	e.call("AttemptStarted", l.Endpoint.ref(), func() { h.AttemptStarted(ctx, info(l)) })
+	return !late()
 }
 
 // news returns what there is to be told of an outcome that was recorded, or nil.
@@ -211,38 +214,42 @@ func (r *run) spread(batch, left []settled) (kept []settled) {
 			continue
 		}
 		kept = append(kept, s)
-		r.hook(&s, 1)
 		r.workers.Go(func() {
 			news(r.attempts)
-			r.hook(&s, -1)
 			r.giveBack([]settled{s})
 		})
 	}
 	return kept
 }
 
-// hook counts the slots that an endpoint's hooks have.
-func (r *run) hook(s *settled, n int) {
-	of, most := s.lease.Endpoint.ref(), r.rules.inFlight(s.lease.Endpoint)
+// hold counts the slots that an endpoint has, where there are hooks. With more than hookRoom times what it may have
+// under way it is clogged: its hooks are slower than its requests.
+func (r *run) hold(e *Endpoint, n int) {
+	if r.cfg.Hooks == nil {
+		return
+	}
+	of, most := e.ref(), hookRoom*r.rules.inFlight(e)
 	r.mu.Lock()
-	if r.hooked == nil {
-		r.hooked, r.clogged = make(map[EndpointRef]int), make(map[EndpointRef]bool)
+	if r.held == nil {
+		r.held, r.clogged = make(map[EndpointRef]int), make(map[EndpointRef]bool)
 	}
-	if r.hooked[of] += n; r.hooked[of] == 0 {
-		delete(r.hooked, of)
+	if r.held[of] += n; r.held[of] == 0 {
+		delete(r.held, of)
 	}
-	full := r.hooked[of] >= most
-	freed := r.clogged[of] && !full
+	full, was := r.held[of] >= most, r.clogged[of]
 	if full {
 		r.clogged[of] = true
 	} else {
 		delete(r.clogged, of)
 	}
 	r.mu.Unlock()
-	if freed {
+	if was && !full {
 		r.wake()
 	}
 }
+
+// hookRoom leaves room for what is under way, what is being recorded, and hooks.
+const hookRoom = 3
 
 // clogs are the endpoints that get no slots while their hooks have so many.
 func (r *run) clogs() []EndpointRef {

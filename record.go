@@ -15,6 +15,7 @@ import (
 type settled struct {
 	Outcome
 	lease   *Lease
+	held    bool // run.hold counts its slot
 	applied bool // by the store, which recorded it
 	// before and after are the endpoint's health around the outcome, where judged says that it was judged.
 	judged        bool
@@ -131,6 +132,12 @@ func (r *run) giveBack(batch []settled, left ...settled) {
 	for i := range left {
 		if left[i].lease.Endpoint.Health.Slow {
 			slow--
+		}
+	}
+	for i := range batch {
+		s := &batch[i]
+		if s.held && !slices.ContainsFunc(left, func(l settled) bool { return l.lease == s.lease }) {
+			r.hold(s.lease.Endpoint, -1)
 		}
 	}
 	r.vacate(len(batch)-len(left), slow)

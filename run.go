@@ -52,8 +52,8 @@ type run struct {
 	slow    int                  // slots that slow endpoints have
 	waiting bool                 // there is more than fitted: a slot or a window that becomes free is worth a claim
 	look    time.Time            // when the claim loop looks next by itself
-	hooked  map[EndpointRef]int  // slots that hooks have
-	clogged map[EndpointRef]bool // endpoints whose hooks have as many as there may be requests to it
+	held    map[EndpointRef]int  // where there are hooks: slots that an endpoint has, from its attempt to the end of its hooks
+	clogged map[EndpointRef]bool // endpoints that have too many of them
 	closing bool
 	empty   chan struct{} // closed when closing and no worker is busy
 }
@@ -198,14 +198,18 @@ func (r *run) work(j job) {
 
 // attempt sends, unless it is too late to, and settles.
 func (r *run) attempt(out *line, j job) settled {
-	r.started(out.parent, j.Lease)
+	// A lease that was long on its way could end while the request is under way.
+	late := func() bool { return time.Since(j.asked) > leaseMargin/2 }
 	r.mu.Lock()
-	closing := r.closing
+	unwanted := r.closing || r.clogged[j.Endpoint.ref()] // which it was not when it was claimed
 	r.mu.Unlock()
-	if closing || time.Since(j.asked) > leaseMargin/2 { // a lease that was long on its way could end while the request is under way
+	if unwanted || late() || !r.started(out.parent, j.Lease, late) {
 		return settled{lease: j.Lease, Outcome: release(j.Lease, 0)}
 	}
-	return r.engine.attempt(out, j.Lease)
+	r.hold(j.Endpoint, 1)
+	s := r.engine.attempt(out, j.Lease)
+	s.held = true
+	return s
 }
 
 // wake makes the claim loop look.
