@@ -230,18 +230,25 @@ func (e *engine) tell(ctx context.Context, s *settled, applied bool) {
 		about(slog.LevelWarn, "webhook: a lease was lost before its outcome was recorded; the delivery was given to another owner")
 		return
 	}
-	result := []slog.Attr{slog.String("error", string(s.Attempt.Error)), slog.Int("status", s.Attempt.Status), slog.Duration("latency", s.Attempt.Latency)}
+	result := []slog.Attr{slog.Duration("latency", s.Attempt.Latency)}
+	if s.Attempt.Error != "" {
+		result = append(result, slog.String("error", string(s.Attempt.Error)))
+	}
+	if s.Attempt.Status != 0 {
+		result = append(result, slog.Int("status", s.Attempt.Status))
+	}
 	switch s.Kind {
 	case OutcomeDelivered:
 		about(slog.LevelDebug, "webhook: delivered", result...)
 	case OutcomeRetry:
 		about(slog.LevelInfo, "webhook: attempt failed, will be repeated", append(result, slog.Duration("wait", s.Wait))...)
 	case OutcomeFailed:
-		level := slog.LevelWarn
-		if s.lease.Delivery.Kind.Once() { // somebody is looking at it
-			level = slog.LevelInfo
+		result = append(result, slog.String("reason", string(s.Reason)))
+		if kind := s.lease.Delivery.Kind; kind.Once() { // somebody is looking at it
+			about(slog.LevelInfo, "webhook: "+string(kind)+" failed", result...)
+		} else {
+			about(slog.LevelWarn, "webhook: delivery failed", result...)
 		}
-		about(level, "webhook: delivery failed", append(result, slog.String("reason", string(s.Reason)))...)
 	case OutcomeDeferred:
 		about(slog.LevelInfo, "webhook: the probe of a paused endpoint failed", result...)
 	case OutcomeInterrupted:
@@ -250,6 +257,10 @@ func (e *engine) tell(ctx context.Context, s *settled, applied bool) {
 		about(slog.LevelDebug, "webhook: released unsent")
 	}
 	if s.before.State != s.after.State {
-		about(slog.LevelInfo, "webhook: endpoint changed its state", slog.String("from", string(s.before.State)), slog.String("to", string(s.after.State)), slog.String("reason", string(s.after.Reason)))
+		change := []slog.Attr{slog.String("from", string(s.before.State)), slog.String("to", string(s.after.State))}
+		if s.after.Reason != "" {
+			change = append(change, slog.String("reason", string(s.after.Reason)))
+		}
+		about(slog.LevelInfo, "webhook: endpoint changed its state", change...)
 	}
 }

@@ -149,7 +149,11 @@ func statusOf(err error) int {
 
 // message is the error on one line, without the name of the package, which says nothing to whoever made the request.
 func message(err error) string {
-	return strings.ReplaceAll(strings.ReplaceAll(err.Error(), "webhook: ", ""), "\n", "; ")
+	lines := strings.Split(err.Error(), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimPrefix(lines[i], "webhook: ")
+	}
+	return strings.Join(lines, "; ")
 }
 
 // readBody reads a request's body of at most limit bytes. JSON is UTF-8 (RFC 8259, section 8.1), which encoding/json
