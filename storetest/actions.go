@@ -70,6 +70,21 @@ func subscribed(eventTypes ...string) func(*webhook.Endpoint) {
 	return func(e *webhook.Endpoint) { e.Events = eventTypes }
 }
 
+// slowly is a rate that lets nothing go while a case lasts, once its burst is used up.
+const slowly = 0.001
+
+func rate(r float64, burst int) func(*webhook.Endpoint) {
+	return func(e *webhook.Endpoint) { e.Rate, e.Burst = r, burst }
+}
+
+// update stores what was changed of the endpoint's own fields.
+func (c *check) update(e webhook.Endpoint) webhook.Endpoint {
+	c.Helper()
+	e, err := c.store.UpdateEndpoint(c.Context(), e, nil)
+	c.ok(err)
+	return e
+}
+
 // change judges the endpoint's health into what f makes of it.
 func (c *check) change(e webhook.Endpoint, f func(h *webhook.Health)) webhook.Endpoint {
 	c.Helper()
@@ -197,7 +212,7 @@ func outcome(l webhook.Lease, kind webhook.OutcomeKind) webhook.Outcome {
 	switch kind {
 	case webhook.OutcomeDelivered:
 		row.Result, row.Status = webhook.AttemptDelivered, 200
-	case webhook.OutcomeRetry, webhook.OutcomeFailed:
+	case webhook.OutcomeRetry, webhook.OutcomeFailed, webhook.OutcomeDeferred:
 		row.Result, row.Error, row.Status = webhook.AttemptFailed, webhook.ErrorStatus, 500
 	case webhook.OutcomeInterrupted:
 		row.Result, row.Error = webhook.AttemptInterrupted, webhook.ErrorStopped
@@ -275,6 +290,18 @@ func (c *check) gaps(e webhook.Endpoint) []webhook.Gap {
 	gaps, err := c.store.Gaps(c.Context(), e.Tenant, e.ID)
 	c.ok(err)
 	return gaps
+}
+
+func (c *check) stats(e webhook.Endpoint) webhook.Stats {
+	c.Helper()
+	return c.statsSince(e, time.Time{})
+}
+
+func (c *check) statsSince(e webhook.Endpoint, since time.Time) webhook.Stats {
+	c.Helper()
+	stats, err := c.store.Stats(c.Context(), e.Tenant, e.ID, since)
+	c.ok(err)
+	return stats
 }
 
 // now reads the store's clock, which a Judge is shown.

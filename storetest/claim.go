@@ -14,7 +14,7 @@ const (
 	promiseDue    = "Claim MUST hand out only deliveries that are due, whose endpoint is active, or paused with PausedUntil in the past."
 	promiseLimits = "Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set."
 	promiseCarry  = "A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment, and the secret of the last attempt that was not interrupted."
-	promiseNext   = "Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a pause ends."
+	promiseNext   = "Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a pause ends, a Rate lets the next one go."
 )
 
 var claimCases = []kase{

@@ -68,6 +68,7 @@ func endedContext(c *check) {
 			return err
 		}},
 		{"Gaps", func() error { _, err := s.Gaps(ctx, "t", e.ID); return err }},
+		{"Stats", func() error { _, err := s.Stats(ctx, "t", e.ID, time.Time{}); return err }},
 		{"Prune", func() error {
 			_, err := s.Prune(ctx, webhook.PruneRequest{Deliveries: c.tick, Bodies: c.tick, Max: 1000})
 			return err

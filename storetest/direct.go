@@ -81,12 +81,16 @@ var directCases = []kase{
 			for _, to := range []webhook.Endpoint{e, other} {
 				result := c.enqueue(webhook.EnqueueRequest{
 					Tenant: "t", Events: []webhook.Event{event},
-					Direct: &webhook.Direct{EndpointID: to.ID, Kind: webhook.KindRedelivery, RedeliveryOf: l.Delivery.ID, Owner: "one", Term: far},
+					Direct: &webhook.Direct{
+						EndpointID: to.ID, Kind: webhook.KindRedelivery, RedeliveryOf: l.Delivery.ID, AskedBy: "ops@example.com", Owner: "one", Term: far,
+					},
 				})
 				equal(c, "leases", len(result.Leases), 1)
 				d := c.delivery(result.Leases[0])
 				equal(c, "kind", d.Kind, webhook.KindRedelivery)
 				equal(c, "what it repeats", d.RedeliveryOf, l.Delivery.ID)
+				equal(c, "who asked for it", d.AskedBy, "ops@example.com")
+				c.same("delivery in its lease", result.Leases[0].Delivery, d)
 				equal(c, "event", d.EventID, event.ID)
 				c.want(d.ID != l.Delivery.ID, "the redelivery has the old delivery's id")
 				c.record(retry(result.Leases[0], 0))

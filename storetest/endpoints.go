@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	promiseSecret   = "Endpoint.Secret MUST NOT be stored: what a store may know of secrets is in Secrets."
+	promiseSecret   = "Endpoint.Secret and Endpoint.Headers MUST NOT be stored: what a store may know of them is in Secrets and StoredHeaders."
 	promiseCreate   = "It MUST return [ErrConflict] if the tenant has, or had, an endpoint with this id, and [ErrTooManyEndpoints] if it has max endpoints already; deleted ones do not count."
 	promiseHidden   = "Endpoint returns one endpoint, or [ErrNotFound]; a deleted one MUST NOT be found."
 	promiseListed   = "Endpoints returns the tenant's endpoints; the order MUST be that in which they were created."
@@ -35,6 +35,29 @@ var endpointCases = []kase{
 			e, err = c.store.Endpoint(c.Context(), "t", e.ID)
 			c.ok(err)
 			equal(c, "secret of a read endpoint", e.Secret, webhook.Secret{})
+		},
+	},
+	{
+		name:    "the headers",
+		promise: promiseSecret,
+		f: func(c *check) {
+			stored := []webhook.StoredHeader{{Name: "X-Key", Sealed: []byte("sealed")}}
+			e := c.endpoint("t", func(e *webhook.Endpoint) {
+				e.Headers, e.StoredHeaders = map[string]string{"X-Key": "hidden"}, stored
+			})
+			equal(c, "headers of a created endpoint", len(e.Headers), 0)
+			e.Headers = map[string]string{"X-Key": "hidden"}
+			e = c.update(e)
+			equal(c, "headers of an updated endpoint", len(e.Headers), 0)
+			c.emit("t", 1)
+			l := c.one()
+			equal(c, "headers in a lease", len(l.Endpoint.Headers), 0)
+			e, err := c.store.Endpoint(c.Context(), "t", e.ID)
+			c.ok(err)
+			equal(c, "headers of a read endpoint", len(e.Headers), 0)
+			for _, got := range []webhook.Endpoint{e, *l.Endpoint} {
+				c.same("stored headers", got.StoredHeaders, stored)
+			}
 		},
 	},
 	{
@@ -153,6 +176,8 @@ var endpointCases = []kase{
 			next := e
 			next.URL, next.Events, next.Description = "https://example.com/next", []string{"a", "b"}, "next"
 			next.Secrets = []webhook.StoredSecret{{ID: "s1", Sealed: []byte("sealed"), CreatedAt: someTime}}
+			next.Rate, next.Burst, next.MaxInFlight, next.Timeout = 12.5, 20, 3, 1500*time.Millisecond
+			next.StoredHeaders = []webhook.StoredHeader{{Name: "X-Key", Sealed: []byte("sealed")}}
 			next.Health = webhook.Health{State: webhook.EndpointDisabled, Failures: 5} // not the owner's
 			got, err := c.store.UpdateEndpoint(c.Context(), next, nil)
 			c.ok(err)
@@ -161,13 +186,15 @@ var endpointCases = []kase{
 			got, err = c.store.Endpoint(c.Context(), "t", e.ID)
 			c.ok(err)
 			c.same("read endpoint", got, next)
-			got.Secrets = nil
+			got.Secrets, got.StoredHeaders = nil, nil
+			got.Rate, got.Burst, got.MaxInFlight, got.Timeout = 0, 0, 0, 0
 			got, err = c.store.UpdateEndpoint(c.Context(), got, func(h webhook.Health, _ time.Time) webhook.Health {
 				h.State, h.Window = webhook.EndpointPending, h.Window+1
 				return h
 			})
 			c.ok(err)
 			next.Secrets, next.Version, next.Health.State, next.Health.Window = nil, 3, webhook.EndpointPending, 101
+			next.StoredHeaders, next.Rate, next.Burst, next.MaxInFlight, next.Timeout = nil, 0, 0, 0, 0
 			c.same("endpoint judged with the update", got, next)
 		},
 	},

@@ -13,8 +13,8 @@ const (
 	promiseKnown    = "An event whose id the tenant has already with an equal Event.Digest MUST change nothing: the first one's time and body stand."
 	promiseConflict = "With another digest Enqueue MUST return [ErrConflict] and store nothing."
 	promiseTwice    = "Both MUST hold as well for two events with one id in one request, which are one event."
-	promiseMatch    = "Each new event MUST get exactly one delivery, of KindEvent and due at once, for each endpoint of the tenant that subscribes to it (Endpoint.Subscribes) and whose state Queues."
-	promiseMissed   = "For an endpoint that subscribes and whose state does not queue, the event MUST be counted in the endpoint's open gap."
+	promiseMatch    = "Each new event MUST get exactly one delivery, of KindEvent and due at once, for each endpoint of the tenant that subscribes to it (Endpoint.Subscribes) and has no open gap."
+	promiseMissed   = "For an endpoint that subscribes and has an open gap, the event MUST be counted in the gap."
 	promiseFull     = "A store whose room for pending deliveries is bounded MUST return [ErrStoreFull] and store nothing when the bound is reached."
 )
 

@@ -74,6 +74,7 @@ var eraseTenantCases = []kase{
 			mine := c.household("t")
 			c.eraseTenant("t")
 			e := c.endpoint("t", func(e *webhook.Endpoint) { e.ID = mine.on.ID })
+			c.same("statistics", c.stats(e), webhook.Stats{})
 			c.endpoint("t", func(e *webhook.Endpoint) { e.ID = mine.gone.ID }, subscribed(ceased))
 			equal(c, "version", e.Version, 1)
 			event := newEvent(happened, mine.idle.ID, "other")

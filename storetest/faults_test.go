@@ -15,7 +15,7 @@ import (
 // otherwise sound store, and names the group of cases that has to notice.
 func TestFaultsAreNoticed(t *testing.T) {
 	t.Parallel()
-	for _, f := range slices.Concat(faults, upkeepFaults) {
+	for _, f := range slices.Concat(faults, upkeepFaults, limitFaults) {
 		t.Run(f.group+"/"+f.name, func(t *testing.T) {
 			t.Parallel()
 			failed := false
@@ -37,11 +37,11 @@ func TestFaultsAreNoticed(t *testing.T) {
 }
 
 // TestEveryCaseNoticesSomething is the other way around: a case that no fault of its group fails checks nothing. It is
-// about the groups that upkeepFaults has faults for.
+// about the groups that upkeepFaults and limitFaults have faults for.
 func TestEveryCaseNoticesSomething(t *testing.T) {
 	t.Parallel()
 	for _, group := range groups {
-		of := slices.DeleteFunc(slices.Clone(upkeepFaults), func(f fault) bool { return f.group != group.name })
+		of := slices.DeleteFunc(slices.Concat(upkeepFaults, limitFaults), func(f fault) bool { return f.group != group.name })
 		if group.name == "direct" || group.name == "tenants" || len(of) == 0 {
 			continue
 		}
@@ -80,7 +80,7 @@ func complaints(t *testing.T, k kase, fault func(*faulty)) []string {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		r.T = t
-		cfg := Config{Tick: 1e8, Bounded: func(_ *testing.T, pending int) webhook.Store {
+		cfg := Config{Synctest: true, Tick: 1e8, Bounded: func(_ *testing.T, pending int) webhook.Store {
 			return wrap(webhook.NewMemoryStore(&webhook.MemoryConfig{MaxPending: pending}))
 		}}
 		done := make(chan struct{})

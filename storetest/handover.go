@@ -2,7 +2,7 @@ package storetest
 
 import "github.com/meshia/webhook"
 
-const promiseHandOver = "A delivery MUST be handed over only if the endpoint is active, has fewer leases than its Health.Window, is not slow and has nothing due before it; and never more than HandOver.Max of them."
+const promiseHandOver = "A delivery MUST be handed over only if the endpoint is active, has fewer leases than its Health.Window, is not slow, has no Rate and has nothing due before it; and never more than HandOver.Max of them."
 
 var handOverCases = []kase{
 	{
@@ -37,6 +37,26 @@ var handOverCases = []kase{
 		promise: promiseHandOver,
 		f: func(c *check) {
 			c.endpoint("t", slow)
+			c.nothingHandedOver()
+		},
+	},
+	{
+		name:    "not to an endpoint with a rate",
+		promise: promiseHandOver,
+		f: func(c *check) {
+			e := c.endpoint("t", rate(10_000, 10_000))
+			c.nothingHandedOver()
+			for _, l := range c.claim(10) {
+				c.record(outcome(l, webhook.OutcomeDelivered))
+			}
+			e.Rate = 0
+			e = c.update(e)
+			c.want(len(c.handOver(10, 1).Leases) <= 1, "more was handed over than there is")
+			for _, l := range c.claim(10) {
+				c.record(outcome(l, webhook.OutcomeDelivered))
+			}
+			e.Rate = slowly
+			c.update(e)
 			c.nothingHandedOver()
 		},
 	},
@@ -92,7 +112,7 @@ var handOverCases = []kase{
 	},
 	{
 		name:    "what was not handed over waits",
-		promise: "Each new event MUST get exactly one delivery, of KindEvent and due at once, for each endpoint of the tenant that subscribes to it (Endpoint.Subscribes) and whose state Queues.",
+		promise: promiseMatch,
 		f: func(c *check) {
 			for range 3 {
 				c.endpoint("t")

@@ -54,7 +54,7 @@ var judgeCases = []kase{
 			o.Judge = func(h webhook.Health, now time.Time) webhook.Health {
 				shown = now
 				h.Failures++
-				h.Window, h.Slow, h.FailingSince, h.State, h.PausedUntil = 7, true, at, webhook.EndpointPaused, at
+				h.Window, h.Slow, h.FailingSince, h.LastFailure, h.State, h.PausedUntil = 7, true, at, at, webhook.EndpointPaused, at
 				return h
 			}
 			t0 := c.now()
@@ -62,7 +62,8 @@ var judgeCases = []kase{
 			t1 := c.now()
 			c.during("the time that a Judge is shown", shown, t0, t1)
 			want := e.Health
-			want.Failures, want.AcceptedSecret, want.Window, want.Slow, want.FailingSince, want.State, want.PausedUntil = 42, "s1", 7, true, at, webhook.EndpointPaused, at
+			want.Failures, want.AcceptedSecret, want.Window, want.Slow = 42, "s1", 7, true
+			want.FailingSince, want.LastFailure, want.State, want.PausedUntil = at, at, webhook.EndpointPaused, at
 			c.same("health", c.health(e), want)
 		},
 	},

@@ -127,7 +127,7 @@ var lostCases = []kase{
 			lost := c.lose()
 			c.outlast()
 			l := first(c.soon())
-			for _, kind := range []webhook.OutcomeKind{webhook.OutcomeDelivered, webhook.OutcomeFailed, webhook.OutcomeRetry, webhook.OutcomeInterrupted, webhook.OutcomeReleased} {
+			for _, kind := range []webhook.OutcomeKind{webhook.OutcomeDelivered, webhook.OutcomeFailed, webhook.OutcomeRetry, webhook.OutcomeDeferred, webhook.OutcomeInterrupted, webhook.OutcomeReleased} {
 				before := c.everything("t")
 				c.want(!c.recorded(outcome(lost, kind))[0], "outcome %s of a lost lease was applied", kind)
 				equal(c, "what is stored", c.everything("t"), before)

@@ -11,7 +11,7 @@ const (
 	promiseOld        = "A delivery that finished longer than req.Deliveries ago MUST be removed, with its attempts."
 	promiseUnfinished = "One that is pending or leased MUST NOT be, whatever its age."
 	promiseOldEvent   = "An event MUST be removed when it has no delivery left and was stored longer than req.Deliveries ago: from then on its id is unknown."
-	promiseOldGap     = "So MUST a gap that was closed longer than req.Deliveries ago."
+	promiseOldGap     = "So MUST a gap that was closed longer than req.Deliveries ago, and an hour of Stats that ended longer ago than that."
 	promiseNoLimit    = "An age of 0 is no limit: Prune MUST NOT remove anything for it."
 	promisePart       = "Prune removes a part of what is older than asked: about req.Max rows, quickly, so that a claim that comes meanwhile does not wait for long."
 )
@@ -207,6 +207,30 @@ var pruneCases = []kase{
 		},
 	},
 	{
+		name:    "hours of statistics",
+		promise: promiseOldGap,
+		f: func(c *check) {
+			if c.later == nil {
+				c.SkipNow()
+			}
+			e := c.endpoint("t")
+			for n := range 3 { // of which the last is recorded in an hour that has not ended long ago
+				if n > 0 {
+					c.later(3)
+				}
+				c.logged(e)
+			}
+			for _, req := range []webhook.PruneRequest{{}, {Bodies: far}, {Deliveries: 7 * far}} {
+				c.prune(req)
+				equal(c, "attempts in hours that are not old enough", c.delivered(e), 3)
+			}
+			c.prune(webhook.PruneRequest{Deliveries: 4 * far})
+			equal(c, "attempts where the first hour ended more than 4 hours ago", c.delivered(e), 2)
+			c.prune(webhook.PruneRequest{Deliveries: far})
+			equal(c, "attempts where the last hour has not ended an hour ago", c.delivered(e), 1)
+		},
+	},
+	{
 		name:    "no limit",
 		promise: promiseNoLimit,
 		f: func(c *check) {
@@ -277,6 +301,12 @@ func (c *check) prune(req webhook.PruneRequest) (sum webhook.PruneResult) {
 	}
 	c.failf("Prune says again and again that there is more to remove: %+v", sum)
 	return sum
+}
+
+func (c *check) delivered(e webhook.Endpoint) int64 {
+	c.Helper()
+	stats := c.stats(e)
+	return stats.Sum().Delivered
 }
 
 // dated are two new events, one of the far past and one of the far future.

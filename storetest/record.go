@@ -222,10 +222,10 @@ var recordCases = []kase{
 		promise: promiseDeleted,
 		f: func(c *check) {
 			e := c.endpoint("t")
-			c.emit("t", 4)
-			leases := c.claim(4)
+			c.emit("t", 5)
+			leases := c.claim(5)
 			c.ok(c.store.DeleteEndpoint(c.Context(), "t", e.ID))
-			kinds := []webhook.OutcomeKind{webhook.OutcomeRetry, webhook.OutcomeInterrupted, webhook.OutcomeReleased}
+			kinds := []webhook.OutcomeKind{webhook.OutcomeRetry, webhook.OutcomeDeferred, webhook.OutcomeInterrupted, webhook.OutcomeReleased}
 			for i, kind := range kinds {
 				c.record(outcome(leases[i], kind))
 				d := c.delivery(leases[i])
@@ -233,8 +233,8 @@ var recordCases = []kase{
 				equal(c, "reason after "+string(kind), d.Reason, webhook.FailEndpointDeleted)
 				equal(c, "logged attempts", len(d.Attempts), d.AttemptCount)
 			}
-			c.record(outcome(leases[3], webhook.OutcomeDelivered))
-			equal(c, "state after a success", c.delivery(leases[3]).State, webhook.DeliverySucceeded)
+			c.record(outcome(leases[4], webhook.OutcomeDelivered))
+			equal(c, "state after a success", c.delivery(leases[4]).State, webhook.DeliverySucceeded)
 		},
 	},
 	{
@@ -247,7 +247,7 @@ var recordCases = []kase{
 			c.record(outcome(leases[0], webhook.OutcomeDelivered), outcome(leases[1], webhook.OutcomeFailed))
 			before := text(c.deliveries("t", webhook.DeliveryFilter{}))
 			for _, l := range leases {
-				for _, kind := range []webhook.OutcomeKind{webhook.OutcomeDelivered, webhook.OutcomeFailed, webhook.OutcomeRetry, webhook.OutcomeInterrupted, webhook.OutcomeReleased} {
+				for _, kind := range []webhook.OutcomeKind{webhook.OutcomeDelivered, webhook.OutcomeFailed, webhook.OutcomeRetry, webhook.OutcomeDeferred, webhook.OutcomeInterrupted, webhook.OutcomeReleased} {
 					for _, token := range []string{l.Token, ""} {
 						o := outcome(l, kind)
 						o.Token = token

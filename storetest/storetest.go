@@ -29,6 +29,9 @@ type Config struct {
 	// Handle opens another handle on the data of store, as another process has one. Cases with several dispatchers use
 	// both. Without it they share the one.
 	Handle func(t *testing.T, store webhook.Store) webhook.Store
+	// Backdate makes each hour that the store has for Stats begin so many hours earlier, as if they had passed. Without
+	// it, and without Synctest, what is promised of hours gone by is not checked.
+	Backdate func(t *testing.T, store webhook.Store, hours int)
 	// Bounded opens a new, empty store with room for that many pending deliveries. Without it what is promised of full
 	// stores is not checked.
 	Bounded func(t *testing.T, pending int) webhook.Store
@@ -74,6 +77,12 @@ func (cfg Config) check(t *testing.T, open func(t *testing.T) webhook.Store) *ch
 		c.bounded = func(pending int) webhook.Store { return cfg.Bounded(t, pending) }
 	}
 	c.store = open(t)
+	switch {
+	case cfg.Synctest:
+		c.later = func(hours int) { time.Sleep(time.Duration(hours) * time.Hour) }
+	case cfg.Backdate != nil:
+		c.later = func(hours int) { cfg.Backdate(t, c.store, hours) }
+	}
 	c.other = c.store
 	if cfg.Handle != nil {
 		c.other = cfg.Handle(t, c.store)
@@ -110,13 +119,17 @@ var groups = []struct {
 	{"skip", skipCases},
 	{"window", windowCases},
 	{"order", orderCases},
+	{"rate", rateCases},
 	{"lost leases", lostCases},
 	{"age", ageCases},
 	{"record", recordCases},
+	{"deferred", deferredCases},
 	{"judge", judgeCases},
 	{"endpoints", endpointCases},
 	{"history", historyCases},
 	{"gaps", gapCases},
+	{"backlog", backlogCases},
+	{"stats", statsCases},
 	{"prune", pruneCases},
 	{"prune bodies", bodyCases},
 	{"erase", eraseCases},
@@ -140,6 +153,7 @@ type check struct {
 	store, other webhook.Store
 	tick         time.Duration
 	bounded      func(pending int) webhook.Store
+	later        func(hours int) // lets hours of Stats pass; nil: it cannot be done
 	serial       int
 }
 

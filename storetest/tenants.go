@@ -129,6 +129,8 @@ func (c *check) strange(tenant string, e webhook.Endpoint, l webhook.Lease) {
 	c.notFound("Event", err)
 	_, err = c.store.Delivery(c.Context(), tenant, l.Delivery.ID)
 	c.notFound("Delivery", err)
+	_, err = c.store.Stats(c.Context(), tenant, e.ID, time.Time{})
+	c.notFound("Stats", err)
 	list, err := c.store.Endpoints(c.Context(), tenant)
 	c.ok(err)
 	equal(c, "endpoints of tenant "+tenant, len(list), 0)

@@ -70,6 +70,10 @@ func texts(c *check, s string) {
 	o.Attempt.Detail = s
 	c.record(o)
 	equal(c, "detail", c.delivery(l).Attempts[0].Detail, s)
+	asked := c.enqueue(webhook.EnqueueRequest{Tenant: s, Events: []webhook.Event{event}, Direct: &webhook.Direct{
+		EndpointID: e.ID, Kind: webhook.KindRedelivery, RedeliveryOf: l.Delivery.ID, AskedBy: s, Owner: "one", Term: far,
+	}})
+	equal(c, "who asked for a redelivery", c.delivery(first(asked.Leases)).AskedBy, s)
 }
 
 var someTime = time.Date(2026, 4, 11, 14, 32, 1, 234e6, time.UTC)
@@ -77,13 +81,15 @@ var someTime = time.Date(2026, 4, 11, 14, 32, 1, 234e6, time.UTC)
 func endpointValues(c *check) {
 	want := webhook.Endpoint{
 		ID: "we_Az09-_", Tenant: "t", URL: "https://example.com/a?b=%20c", Events: []string{"b.second", "a.first", "b.second"}, Description: "text",
+		Rate: 1234.56789, Burst: 10_000, MaxInFlight: 7, Timeout: 1234 * time.Millisecond,
+		StoredHeaders: []webhook.StoredHeader{{Name: "Authorization", Sealed: []byte("\x00\xff sealed")}, {Name: "X-Empty", Sealed: []byte{}}},
 		Secrets: []webhook.StoredSecret{
 			{ID: "s1", Sealed: []byte("\x00\xff sealed"), CreatedAt: someTime, ExpiresAt: someTime.Add(far)},
 			{ID: "s2", Sealed: []byte{}, CreatedAt: someTime},
 		},
 		Health: webhook.Health{
 			State: webhook.EndpointPaused, Reason: webhook.ReasonGone, Window: 3, Slow: true, PausedUntil: someTime, Failures: 7, FailingSince: someTime.Add(-far),
-			LastSuccess: someTime.Add(-2 * far), AcceptedSecret: "s1",
+			LastFailure: someTime.Add(-far / 2), LastSuccess: someTime.Add(-2 * far), AcceptedSecret: "s1",
 		},
 	}
 	created, err := c.store.CreateEndpoint(c.Context(), want, 1)
@@ -176,6 +182,7 @@ func plain(v reflect.Value) any {
 func frozen(c *check) {
 	e := c.endpoint("t", func(e *webhook.Endpoint) {
 		e.Secrets = []webhook.StoredSecret{{ID: "s1", Sealed: []byte("one")}}
+		e.StoredHeaders = []webhook.StoredHeader{{Name: "X-Key", Sealed: []byte("one")}}
 	})
 	disabled := c.endpoint("t", state(webhook.EndpointDisabled))
 	c.emit("t", 2)
@@ -190,12 +197,13 @@ func frozen(c *check) {
 	c.ok(err)
 	event, err := c.store.Event(c.Context(), "t", l.Event.ID)
 	c.ok(err)
-	kept := []any{e, disabled, leases, list, page, event, c.delivery(l), c.gaps(disabled)}
+	kept := []any{e, disabled, leases, list, page, event, c.delivery(l), c.gaps(disabled), c.stats(e)}
 	before := text(kept...)
 
 	changed := e
 	changed.URL, changed.Events = "https://example.com/changed", []string{"other"}
 	changed.Secrets = []webhook.StoredSecret{{ID: "s2", Sealed: []byte("two")}}
+	changed.StoredHeaders = []webhook.StoredHeader{{Name: "X-Key", Sealed: []byte("two")}}
 	_, err = c.store.UpdateEndpoint(c.Context(), changed, func(h webhook.Health, _ time.Time) webhook.Health {
 		h.Failures = 9
 		return h
@@ -213,7 +221,8 @@ func frozen(c *check) {
 func givenStays(c *check) {
 	e := webhook.Endpoint{
 		ID: "we_1", Tenant: "t", URL: "https://example.com", Events: []string{"b", happened, "a", "b"},
-		Secrets: []webhook.StoredSecret{{ID: "s1", Sealed: []byte(strings.Repeat("x", 40))}}, Health: webhook.Health{State: webhook.EndpointActive},
+		Secrets: []webhook.StoredSecret{{ID: "s1", Sealed: []byte(strings.Repeat("x", 40))}}, Headers: map[string]string{"X-Key": "hidden"},
+		StoredHeaders: []webhook.StoredHeader{{Name: "X-Key", Sealed: []byte("sealed")}}, Health: webhook.Health{State: webhook.EndpointActive},
 	}
 	events := []webhook.Event{c.event(happened), c.event(ceased), c.event(happened)}
 	events[2].ID = events[0].ID

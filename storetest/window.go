@@ -87,8 +87,8 @@ var windowCases = []kase{
 		promise: promiseWindow,
 		f: func(c *check) {
 			e := c.endpoint("t", window(1))
-			c.emit("t", 8)
-			for _, kind := range []webhook.OutcomeKind{webhook.OutcomeDelivered, webhook.OutcomeRetry, webhook.OutcomeFailed, webhook.OutcomeInterrupted, webhook.OutcomeReleased} {
+			c.emit("t", 9)
+			for _, kind := range []webhook.OutcomeKind{webhook.OutcomeDelivered, webhook.OutcomeRetry, webhook.OutcomeFailed, webhook.OutcomeDeferred, webhook.OutcomeInterrupted, webhook.OutcomeReleased} {
 				l := c.one()
 				c.none()
 				o := outcome(l, kind)
