@@ -1,8 +1,6 @@
 package storetest
 
-import (
-	"github.com/meshia/webhook"
-)
+import "github.com/meshia/webhook"
 
 const (
 	promiseBacklog    = "With a MaxPending an endpoint's backlog is bounded: while so many of its deliveries are pending or leased, a gap with GapBacklog MUST be open, if none is open for another reason, until at most nine tenths as many are left."
@@ -37,7 +35,7 @@ var backlogCases = []kase{
 			c.want(gaps[0].To.IsZero(), "the open gap ends at %v", gaps[0].To)
 			equal(c, "deliveries", len(c.deliveries("t", webhook.DeliveryFilter{})), 10)
 			b.enqueue(webhook.EnqueueRequest{Tenant: "t", Events: append(events[:2:2], c.event(ceased))})
-			c.gap(c.gaps(e)[0], e, webhook.GapBacklog, 4) // of which two came before
+			c.gap(c.lastGap(e), e, webhook.GapBacklog, 4) // of which two came before
 			equal(c, "deliveries to another endpoint", len(c.deliveries("t", webhook.DeliveryFilter{EndpointID: other.ID})), 1)
 			equal(c, "gaps of another endpoint", len(c.gaps(other)), 0)
 		},
@@ -56,7 +54,7 @@ var backlogCases = []kase{
 			c.want(len(leases) >= 10, "%d deliveries where 10 may be pending", len(leases))
 			result := b.enqueue(webhook.EnqueueRequest{Tenant: "t", Events: c.events(2), HandOver: &webhook.HandOver{Owner: "one", Term: far, Max: 5}})
 			c.want(len(result.Leases) == 0 && !result.Queued, "%d leases, queued: %v, while a gap is open", len(result.Leases), result.Queued)
-			c.gap(c.gaps(e)[0], e, webhook.GapBacklog, gaps[0].Count+2)
+			c.gap(c.lastGap(e), e, webhook.GapBacklog, gaps[0].Count+2)
 			equal(c, "deliveries", len(c.deliveries("t", webhook.DeliveryFilter{})), len(leases))
 		},
 	},
@@ -73,7 +71,7 @@ var backlogCases = []kase{
 				b.emit("t", 1)
 				for n := step.bound; n > step.left; n-- {
 					b.look()
-					c.want(c.gaps(e)[0].To.IsZero(), "the gap is closed with %d of %d left", n, step.bound)
+					c.want(c.lastGap(e).To.IsZero(), "the gap is closed with %d of %d left", n, step.bound)
 					c.record(outcome(leases[n-1], webhook.OutcomeDelivered))
 				}
 				b.look()
@@ -100,21 +98,21 @@ var backlogCases = []kase{
 			c.record(retry(old[0], 0), outcome(old[1], webhook.OutcomeFailed))
 			b.claim(4)
 			t1 := c.now()
-			gaps := c.gaps(e)
-			c.gap(gaps[0], e, webhook.GapBacklog, 1)
-			c.during("To after one has failed", gaps[0].To, t0, t1)
+			gap := c.lastGap(e)
+			c.gap(gap, e, webhook.GapBacklog, 1)
+			c.during("To after one has failed", gap.To, t0, t1)
 
 			b.emit("t", 1)
 			equal(c, "leases", len(b.claim(4)), 1)
 			b.emit("t", 1)
-			c.gap(c.gaps(e)[0], e, webhook.GapBacklog, 1)
+			c.gap(c.lastGap(e), e, webhook.GapBacklog, 1)
 			c.ok(c.store.EraseDelivery(c.Context(), "t", old[0].Delivery.ID)) // which is leased
 			b.look()
-			c.want(c.gaps(e)[0].To.IsZero(), "the gap was closed though nothing has ended")
+			c.want(c.lastGap(e).To.IsZero(), "the gap was closed though nothing has ended")
 			c.record(outcome(old[2], webhook.OutcomeReleased))
 			c.ok(c.store.EraseDelivery(c.Context(), "t", old[2].Delivery.ID))
 			b.look()
-			c.want(!c.gaps(e)[0].To.IsZero(), "the gap is open after a delivery was erased")
+			c.want(!c.lastGap(e).To.IsZero(), "the gap is open after a delivery was erased")
 		},
 	},
 	{
@@ -128,23 +126,23 @@ var backlogCases = []kase{
 			test := c.direct(e, webhook.KindTest)
 			b.look()
 			b.emit("t", 1)
-			c.gap(c.gaps(e)[0], e, webhook.GapBacklog, 1)
+			c.gap(c.lastGap(e), e, webhook.GapBacklog, 1)
 			c.directly(e, webhook.KindTest, c.tick)
 			c.record(outcome(test, webhook.OutcomeDelivered))
 			c.outlast()
 			for range 3 { // a call may leave some
 				b.look()
 			}
-			c.want(!c.gaps(e)[0].To.IsZero(), "the gap is open after a test was lost")
+			c.want(!c.lastGap(e).To.IsZero(), "the gap is open after a test was lost")
 			b.emit("t", 1)
 			b.look()
 			b.emit("t", 1)
-			c.want(c.gaps(e)[0].To.IsZero(), "no gap is open")
+			c.want(c.lastGap(e).To.IsZero(), "no gap is open")
 			c.outlast()
 			for range 3 {
 				c.claimWith(webhook.ClaimRequest{Owner: "one", Term: far, Max: 1, MaxSlow: 1, MaxAge: c.tick, MaxPending: 3})
 			}
-			c.want(!c.gaps(e)[0].To.IsZero(), "the gap is open after the backlog has expired")
+			c.want(!c.lastGap(e).To.IsZero(), "the gap is open after the backlog has expired")
 			equal(c, "gaps", len(c.gaps(e)), 2)
 		},
 	},
@@ -159,9 +157,9 @@ var backlogCases = []kase{
 			c.direct(e, webhook.KindRedelivery)
 			equal(c, "leases", len(b.claim(10)), 1)
 			b.emit("t", 2)
-			c.gap(c.gaps(e)[0], e, webhook.GapBacklog, 2)
+			c.gap(c.lastGap(e), e, webhook.GapBacklog, 2)
 			c.emit("t", 1) // without a bound, but the gap is open
-			c.gap(c.gaps(e)[0], e, webhook.GapBacklog, 3)
+			c.gap(c.lastGap(e), e, webhook.GapBacklog, 3)
 			equal(c, "deliveries", len(c.deliveries("t", webhook.DeliveryFilter{})), 3)
 			c.direct(e, webhook.KindTest) // which a gap does not keep back
 		},
@@ -221,7 +219,7 @@ var backlogCases = []kase{
 			c.want(gaps[0].To.IsZero(), "the gap was closed by a state that queues")
 			c.record(outcome(leases[0], webhook.OutcomeDelivered))
 			b.look()
-			c.want(!c.gaps(e)[0].To.IsZero(), "the gap is open with 3 of 4 left")
+			c.want(!c.lastGap(e).To.IsZero(), "the gap is open with 3 of 4 left")
 		},
 	},
 	{
@@ -237,12 +235,13 @@ var backlogCases = []kase{
 				c.pass()
 				c.turn(e, s)
 				gaps := c.gaps(e)
+				equal(c, "gaps", len(gaps), 2*i+2)
 				c.want(!gaps[1].To.IsZero() && gaps[0].To.IsZero(), "the gaps end at %v and %v, the newest first", gaps[0].To, gaps[1].To)
 				b.look()
 				b.emit("t", 2)
-				equal(c, "gaps", len(c.gaps(e)), 2*i+2)
-				c.gap(c.gaps(e)[0], e, []webhook.GapReason{webhook.GapDisabled, webhook.GapPending}[i], 2)
-				c.gap(c.gaps(e)[1], e, webhook.GapBacklog, 1)
+				gaps = c.gaps(e)
+				c.gap(gaps[0], e, []webhook.GapReason{webhook.GapDisabled, webhook.GapPending}[i], 2)
+				c.gap(gaps[1], e, webhook.GapBacklog, 1)
 				c.pass()
 				c.turn(e, webhook.EndpointActive)
 				b.look()
@@ -257,7 +256,7 @@ var backlogCases = []kase{
 			c.record(outcome(leases[0], webhook.OutcomeDelivered))
 			c.turn(e, webhook.EndpointActive)
 			b.look()
-			c.want(!c.gaps(e)[0].To.IsZero(), "a gap is open with 3 of 4 left")
+			c.want(!c.lastGap(e).To.IsZero(), "a gap is open with 3 of 4 left")
 		},
 	},
 	{
@@ -323,60 +322,7 @@ var backlogCases = []kase{
 			b.emit("t", 5)
 			b.claim(5)
 			b.emit("t", 3)
-			c.gap(c.gaps(e)[0], e, webhook.GapBacklog, 3)
+			c.gap(c.lastGap(e), e, webhook.GapBacklog, 3)
 		},
 	},
-}
-
-// bound makes requests with a MaxPending, and counts how often each endpoint was named in Backlogged.
-type bound struct {
-	*check
-	most  int
-	named map[webhook.EndpointRef]int
-}
-
-func (c *check) bound(most int) *bound { return &bound{c, most, map[webhook.EndpointRef]int{}} }
-
-func (b *bound) note(refs []webhook.EndpointRef) {
-	for _, ref := range refs {
-		b.named[ref]++
-	}
-}
-
-func (b *bound) enqueue(req webhook.EnqueueRequest) webhook.EnqueueResult {
-	b.Helper()
-	req.MaxPending = b.most
-	result := b.check.enqueue(req)
-	b.note(result.Backlogged)
-	return result
-}
-
-// emit stores n events in one request.
-func (b *bound) emit(tenant string, n int) []webhook.Event {
-	b.Helper()
-	events := b.events(n)
-	b.enqueue(webhook.EnqueueRequest{Tenant: tenant, Events: events})
-	return events
-}
-
-// claim leases up to n deliveries, with as many calls as it takes, of which there is one at least.
-func (b *bound) claim(n int) (all []webhook.Lease) {
-	b.Helper()
-	for {
-		req := claimRequest(n - len(all))
-		req.MaxPending = b.most
-		claimed := b.claimWith(req)
-		b.note(claimed.Backlogged)
-		all = append(all, claimed.Leases...)
-		if len(claimed.Leases) == 0 || len(all) >= n {
-			return all
-		}
-	}
-}
-
-// look claims where nothing can be claimed.
-func (b *bound) look() {
-	b.Helper()
-	leases := b.claim(1)
-	b.want(len(leases) == 0, "claimed %+v, want nothing", first(leases).Delivery)
 }

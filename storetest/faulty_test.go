@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/meshia/webhook"
 )
@@ -23,6 +24,7 @@ type faulty struct {
 	delivery   func(context.Context, string, string) (webhook.Delivery, error)
 	deliveries func(context.Context, string, webhook.DeliveryFilter) (webhook.DeliveryPage, error)
 	gaps       func(context.Context, string, string) ([]webhook.Gap, error)
+	stats      func(context.Context, string, string, time.Time) (webhook.Stats, error)
 	prune      func(context.Context, webhook.PruneRequest) (webhook.PruneResult, error)
 	erase      func(context.Context, string, string) error
 	eraseAll   func(context.Context, string, int) (bool, error)
@@ -132,6 +134,13 @@ func (f *faulty) Gaps(ctx context.Context, tenant, endpointID string) ([]webhook
 		return f.gaps(ctx, tenant, endpointID)
 	}
 	return f.Store.Gaps(ctx, tenant, endpointID)
+}
+
+func (f *faulty) Stats(ctx context.Context, tenant, id string, since time.Time) (webhook.Stats, error) {
+	if f.stats != nil {
+		return f.stats(ctx, tenant, id, since)
+	}
+	return f.Store.Stats(ctx, tenant, id, since)
 }
 
 func (f *faulty) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.PruneResult, error) {
