@@ -35,22 +35,26 @@ var (
 		WHERE l.slow = ? AND l.eligible_at IS NOT NULL ORDER BY l.eligible_at LIMIT ?`)
 	nextOthers = statement(`SELECT
 		coalesce((SELECT lease_until FROM webhook_deliveries WHERE state = 'leased' ORDER BY lease_until LIMIT 1), 0),
-		coalesce((SELECT created_at FROM webhook_deliveries INDEXED BY webhook_deliveries_open WHERE finished_at IS NULL AND state = 'pending' ORDER BY created_at LIMIT 1), 0),
+		coalesce((SELECT oldest_at FROM webhook_lanes INDEXED BY webhook_lanes_oldest WHERE oldest_at IS NOT NULL ORDER BY oldest_at LIMIT 1), 0),
 		EXISTS (SELECT 1 FROM webhook_lanes INDEXED BY webhook_lanes_blocked WHERE blocked = 1)`)
 	dueDeliveries = statement(`SELECT key, due_at FROM webhook_deliveries INDEXED BY webhook_deliveries_due
 		WHERE endpoint = ?1 AND again = ?2 AND state = 'pending' AND due_at >= ?3 AND due_at <= ?4 AND (due_at > ?3 OR key > ?5) ORDER BY due_at, key LIMIT ?6`)
 	leaseDeliveries = statement(`UPDATE webhook_deliveries SET state = 'leased', due_at = NULL, attempt_count = attempt_count + 1, token = ?, owner = ?, leased_at = ?, lease_until = ?
 		WHERE key IN (SELECT value FROM json_each(?))`)
-	leasedDeliveries = statement(`SELECT d.key, d.id, d.kind, d.created_at, d.attempt_count, d.interrupted, d.redelivery_of, d.last_secret, ` + eventColumns + `
+	leasedDeliveries = statement(`SELECT d.key, d.id, d.kind, d.created_at, d.attempt_count, d.interrupted, d.deferred, d.redelivery_of, d.asked_by, d.last_secret, ` + eventColumns + `
 		FROM json_each(?) j CROSS JOIN webhook_deliveries d ON d.key = j.value JOIN webhook_events e ON e.key = d.event`)
 )
 
 func (t *txn) claim(req *webhook.ClaimRequest) (c webhook.Claimed, err error) {
-	if settled, err := t.settleLost(); err != nil || !settled {
-		return c, err // rather come back at once
+	settled, err := t.settleLost()
+	if err == nil && settled {
+		settled, err = t.expire(req.MaxAge)
 	}
-	if expired, err := t.expire(req.MaxAge); err != nil || !expired {
-		return c, err // an expired one could be handed out
+	if err == nil {
+		c.Backlogged, err = t.backlogs(req.MaxPending)
+	}
+	if err != nil || !settled {
+		return c, err // rather come back at once: what has expired could be handed out
 	}
 	if err := t.flush(); err != nil { // the line is read from the database
 		return c, err
@@ -99,7 +103,7 @@ func (t *txn) line(limit, slow int, skip map[webhook.EndpointRef]bool) (line []*
 			if err := rows.Scan(l.dest()...); err != nil {
 				return err
 			}
-			if found < n && !skip[webhook.EndpointRef{Tenant: l.tenant, ID: l.id}] {
+			if found < n && !skip[l.ref()] {
 				found++
 				line = append(line, &turn{lane: t.hold(l)})
 			}
@@ -157,19 +161,19 @@ type pick struct {
 }
 
 // pick goes along the line again and again, and takes one delivery of each endpoint as long as there is room: in the
-// window, for slow ones, and at all. First attempts and retries that are due take turns: else a flood of events would
+// window, at its rate, for slow ones, and at all. First attempts and retries that are due take turns: else a flood of events would
 // keep the retries waiting, or retries the events.
 func (t *txn) pick(line []*turn, limit int, slow *int) (picks []pick, err error) {
 	for len(line) > 0 && len(picks) < limit {
 		rest := line[:0]
 		chunk := min(limit, limit/len(line)+2)
 		for _, u := range line {
-			if len(picks) >= limit || u.room() <= 0 || u.health.Slow && *slow == 0 {
+			if len(picks) >= limit || t.allowance(u.lane) <= 0 || u.health.Slow && *slow == 0 {
 				continue
 			}
 			var heads [2]*dueEntry
 			for again := range heads {
-				if heads[again], err = t.head(u, again, min(chunk, u.room())); err != nil {
+				if heads[again], err = t.head(u, again, min(chunk, t.allowance(u.lane))); err != nil {
 					return nil, err
 				}
 			}
@@ -184,9 +188,7 @@ func (t *txn) pick(line []*turn, limit int, slow *int) (picks []pick, err error)
 				*slow--
 			}
 			u.queues[again].entries = u.queues[again].entries[1:]
-			u.leases++
-			u.served, u.servedFirst = t.at, again == 0
-			t.unwait(u.lane)
+			t.serve(u.lane, again == 1)
 			picks = append(picks, pick{u.lane, heads[again].key})
 			rest = append(rest, u)
 		}
@@ -217,7 +219,7 @@ func (t *txn) take(picks []pick, req *webhook.ClaimRequest) ([]webhook.Lease, er
 		var secret string
 		var e eventRead
 		var d webhook.Delivery
-		if err := rows.Scan(append([]any{&key, &d.ID, &d.Kind, stamp{&created}, &d.AttemptCount, &d.Interrupted, &d.RedeliveryOf, &secret}, e.dest()...)...); err != nil {
+		if err := rows.Scan(append([]any{&key, &d.ID, &d.Kind, stamp{&created}, &d.AttemptCount, &d.Interrupted, &d.Deferred, &d.RedeliveryOf, &d.AskedBy, &secret}, e.dest()...)...); err != nil {
 			return err
 		}
 		event, err := e.event()

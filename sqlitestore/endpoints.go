@@ -15,27 +15,29 @@ import (
 var (
 	endpointTaken  = statement(`SELECT EXISTS (SELECT 1 FROM webhook_endpoints WHERE tenant = ? AND id = ?)`)
 	endpointCount  = statement(`SELECT count(*) FROM webhook_endpoints WHERE tenant = ? AND deleted_at IS NULL`)
-	insertEndpoint = statement(`INSERT INTO webhook_endpoints (tenant, id, url, events, description, secrets, version, created_at) VALUES (?, ?, ?, ?, ?, ?, 1, ?)`)
-	insertLane     = statement(`INSERT INTO webhook_lanes (endpoint, state, reason, verified, generation, window_size, slow, failures, accepted_secret,
-		leases, served_first, blocked) VALUES (?, '', '', 0, 0, 0, 0, 0, '', 0, 0, 0)`)
-	updateEndpoint = statement(`UPDATE webhook_endpoints SET url = ?, events = ?, description = ?, secrets = ?, version = version + 1 WHERE key = ?`)
-	deleteEndpoint = statement(`UPDATE webhook_endpoints SET deleted_at = ? WHERE key = ?`)
+	insertEndpoint = statement(`INSERT INTO webhook_endpoints (tenant, id, url, events, description, rate, burst, max_in_flight, timeout, headers, secrets, version, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)`)
+	insertLane = statement(`INSERT INTO webhook_lanes (endpoint, state, reason, verified, generation, window_size, slow, failures, accepted_secret,
+		pace_interval, pace_burst, pending, leases, served_first, blocked) VALUES (?, '', '', 0, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0)`)
+	updateEndpoint = statement(`UPDATE webhook_endpoints SET url = ?, events = ?, description = ?, rate = ?, burst = ?, max_in_flight = ?, timeout = ?, headers = ?, secrets = ?,
+		version = version + 1 WHERE key = ?`)
+	deleteEndpoint = statement(`UPDATE webhook_endpoints SET deleted_at = ?, secrets = '[]', headers = '[]' WHERE key = ?`)
 	subscribe      = statement(`INSERT INTO webhook_subscriptions (tenant, type, endpoint) VALUES (?, ?, ?)`)
 	unsubscribe    = statement(`DELETE FROM webhook_subscriptions WHERE tenant = ? AND type = ? AND endpoint = ?`)
 	abandon        = statement(`UPDATE webhook_deliveries SET state = 'failed', reason = ?, due_at = NULL, finished_at = ? WHERE endpoint = ? AND state = 'pending'`)
 	configOf       = statement(`SELECT ` + configColumns + ` FROM webhook_endpoints p WHERE p.key = ?`)
 )
 
-const configColumns = `p.url, p.events, p.description, p.secrets, p.created_at`
+const configColumns = `p.url, p.events, p.description, p.rate, p.burst, p.max_in_flight, p.timeout, p.headers, p.secrets, p.created_at`
 
 // config is what of an endpoint is its owner's.
 type config struct {
 	webhook.Endpoint
-	events, secrets string
+	events, headers, secrets string
 }
 
 func (c *config) dest() []any {
-	return []any{&c.URL, &c.events, &c.Description, &c.secrets, stamp{&c.CreatedAt}}
+	return []any{&c.URL, &c.events, &c.Description, &c.Rate, &c.Burst, &c.MaxInFlight, &c.Timeout, &c.headers, &c.secrets, stamp{&c.CreatedAt}}
 }
 
 // with returns the endpoint whose lane is l.
@@ -43,10 +45,20 @@ func (c *config) with(l *lane) (webhook.Endpoint, error) {
 	e := c.Endpoint
 	e.ID, e.Tenant, e.Version, e.Health = l.id, l.tenant, l.version, l.health
 	var err error
+	if e.StoredHeaders, err = headersIn(c.headers); err != nil {
+		return e, err
+	}
 	if e.Secrets, err = secretsIn(c.secrets); err != nil {
 		return e, err
 	}
 	return e, json.Unmarshal([]byte(c.events), &e.Events)
+}
+
+// owned are the values of the columns that its owner changes.
+func owned(e *webhook.Endpoint) []any {
+	return []any{
+		e.URL, marshal(e.Events), e.Description, e.Rate, e.Burst, e.MaxInFlight, int64(e.Timeout), headersOut(e.StoredHeaders), secretsOut(e.Secrets),
+	}
 }
 
 // endpoint returns the endpoint for a lease: shared, and as it is now.
@@ -87,7 +99,7 @@ func (s *Store) CreateEndpoint(ctx context.Context, e webhook.Endpoint, max int)
 			return webhook.Endpoint{}, refuse("%w: %d", webhook.ErrTooManyEndpoints, count)
 		}
 
-		res, err := t.exec(insertEndpoint, e.Tenant, e.ID, e.URL, marshal(e.Events), e.Description, secretsOut(e.Secrets), t.at)
+		res, err := t.exec(insertEndpoint, append(append([]any{e.Tenant, e.ID}, owned(&e)...), t.at)...)
 		if err != nil {
 			return webhook.Endpoint{}, err
 		}
@@ -99,6 +111,9 @@ func (s *Store) CreateEndpoint(ctx context.Context, e webhook.Endpoint, max int)
 			return webhook.Endpoint{}, err
 		}
 		l := t.hold(&lane{key: key, tenant: e.Tenant, id: e.ID, version: 1})
+		if err := t.setPace(l, e.Pace()); err != nil {
+			return webhook.Endpoint{}, err
+		}
 		health := e.Health
 		health.Since = t.now
 		if err := t.judged(l, health); err != nil {
@@ -124,7 +139,10 @@ func (s *Store) UpdateEndpoint(ctx context.Context, e webhook.Endpoint, judge we
 		if err := t.unsubscribe(l); err != nil {
 			return webhook.Endpoint{}, err
 		}
-		if err := t.run(updateEndpoint, e.URL, marshal(e.Events), e.Description, secretsOut(e.Secrets), l.key); err != nil {
+		if err := t.run(updateEndpoint, append(owned(&e), l.key)...); err != nil {
+			return webhook.Endpoint{}, err
+		}
+		if err := t.setPace(l, e.Pace()); err != nil {
 			return webhook.Endpoint{}, err
 		}
 		l.version++
@@ -170,7 +188,11 @@ func (s *Store) DeleteEndpoint(ctx context.Context, tenant, id string) error {
 			return webhook.Endpoint{}, err
 		}
 		failpoint.Pass(failpoint.K20)
-		return webhook.Endpoint{}, t.run(abandon, webhook.FailEndpointDeleted, t.at, l.key)
+		n, err := t.affected(abandon, webhook.FailEndpointDeleted, t.at, l.key)
+		if err != nil {
+			return webhook.Endpoint{}, err
+		}
+		return webhook.Endpoint{}, t.finish(l, n)
 	})
 	return err
 }
@@ -180,10 +202,8 @@ func (t *txn) deleteEndpoint(l *lane) error {
 	if err := t.unsubscribe(l); err != nil {
 		return err
 	}
-	if !l.health.State.Queues() {
-		if err := t.close(l); err != nil {
-			return err
-		}
+	if err := t.close(l); err != nil {
+		return err
 	}
 	l.deleted = true
 	t.unwait(l)

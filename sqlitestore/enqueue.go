@@ -81,8 +81,8 @@ var (
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`)
 	busyEvent      = statement(`UPDATE webhook_events SET idle = 0 WHERE key = ? AND idle = 1`)
 	insertDelivery = statement(`INSERT INTO webhook_deliveries (id, tenant, event, event_type, endpoint, kind, state, reason, again, created_at, due_at,
-		attempt_count, interrupted, redelivery_of, last_secret, token, owner, leased_at, lease_until)
-		VALUES (?, ?, ?, ?, ?, ?, ?, '', 0, ?, ?, ?, 0, ?, '', ?, ?, ?, ?)`)
+		attempt_count, interrupted, deferred, redelivery_of, asked_by, last_secret, token, owner, leased_at, lease_until)
+		VALUES (?, ?, ?, ?, ?, ?, ?, '', 0, ?, ?, ?, 0, 0, ?, ?, '', ?, ?, ?, ?)`)
 	subscribers = statement(`SELECT endpoint FROM webhook_subscriptions WHERE tenant = ?1 AND type = ?2
 		UNION ALL SELECT endpoint FROM webhook_subscriptions WHERE tenant = ?1 AND type = '*'`)
 )
@@ -109,16 +109,20 @@ func (t *txn) enqueue(b *batch) (result webhook.EnqueueResult, err error) {
 	targets := make([][]*lane, len(b.events))
 	for i := range b.events {
 		e := &b.events[i]
+		var lanes []*lane
 		if !e.known && direct == nil {
-			if targets[i], err = t.subscribers(b.Tenant, e.Type); err != nil {
+			if lanes, err = t.subscribers(b.Tenant, e.Type); err != nil {
 				return result, err
 			}
 		}
-		if err := t.insert(b, e, direct != nil || queues(targets[i])); err != nil {
+		takes := func(l *lane) bool { return l.takes(b.MaxPending) }
+		if err := t.insert(b, e, direct != nil || slices.ContainsFunc(lanes, takes)); err != nil {
 			return result, err
 		}
-		if e.known {
-			targets[i] = nil
+		if !e.known {
+			if targets[i], err = t.aim(lanes, b.MaxPending, &result); err != nil {
+				return result, err
+			}
 		}
 	}
 	failpoint.Pass(failpoint.K1)
@@ -135,10 +139,6 @@ func (t *txn) enqueue(b *batch) (result webhook.EnqueueResult, err error) {
 	}
 	failpoint.Pass(failpoint.K2)
 	return result, nil
-}
-
-func queues(lanes []*lane) bool {
-	return slices.ContainsFunc(lanes, func(l *lane) bool { return l.health.State.Queues() })
 }
 
 // recognize looks for the event among the stored ones; one that is not there is sql.ErrNoRows.
@@ -208,14 +208,30 @@ func (t *txn) subscribers(tenant, eventType string) ([]*lane, error) {
 	return lanes, nil
 }
 
-// match makes the deliveries of a new event, or counts it as missed.
-func (t *txn) match(b *batch, e *incoming, lanes []*lane, result *webhook.EnqueueResult) error {
+// aim returns the lanes that a new event is to be queued in, and has counted it there; in the others it is missed.
+func (t *txn) aim(lanes []*lane, bound int, result *webhook.EnqueueResult) ([]*lane, error) {
+	targets := make([]*lane, 0, len(lanes))
 	for _, l := range lanes {
-		if !l.health.State.Queues() {
-			l.missed++
-			t.touch(l)
+		t.touch(l)
+		if l.takes(bound) {
+			l.pending++
+			targets = append(targets, l)
 			continue
 		}
+		if l.health.State.Queues() && l.backlog == 0 {
+			if err := t.openBacklog(l, bound); err != nil {
+				return nil, err
+			}
+			result.Backlogged = append(result.Backlogged, l.ref())
+		}
+		l.missed++
+	}
+	return targets, nil
+}
+
+// match makes the deliveries of a new event.
+func (t *txn) match(b *batch, e *incoming, lanes []*lane, result *webhook.EnqueueResult) error {
+	for _, l := range lanes {
 		d := t.delivery(b, e, l, webhook.KindEvent)
 		hand := b.HandOver
 		if hand == nil || len(result.Leases) >= hand.Max {
@@ -228,7 +244,7 @@ func (t *txn) match(b *batch, e *incoming, lanes []*lane, result *webhook.Enqueu
 		if hand == nil {
 			result.Queued = true
 			d.State, d.NextAttemptAt = webhook.DeliveryPending, t.now
-			t.wait(l, false, t.at)
+			l.wait(false, t.at, d.CreatedAt.UnixMicro())
 			if err := t.deliver(e, l, &d, "", 0); err != nil {
 				return err
 			}
@@ -245,7 +261,7 @@ func (t *txn) match(b *batch, e *incoming, lanes []*lane, result *webhook.Enqueu
 
 // free reports whether a new delivery may be handed over without passing anything that waits.
 func (t *txn) free(l *lane) (bool, error) {
-	if l.health.State != webhook.EndpointActive || l.health.Slow || l.room() <= 0 {
+	if l.health.State != webhook.EndpointActive || l.health.Slow || l.limited || l.room() <= 0 {
 		return false, nil
 	}
 	if err := t.dues(l); err != nil {
@@ -257,7 +273,8 @@ func (t *txn) free(l *lane) (bool, error) {
 
 func (t *txn) direct(b *batch, e *incoming, l *lane, result *webhook.EnqueueResult) error {
 	d := t.delivery(b, e, l, b.Direct.Kind)
-	d.RedeliveryOf = b.Direct.RedeliveryOf
+	d.RedeliveryOf, d.AskedBy = b.Direct.RedeliveryOf, b.Direct.AskedBy
+	l.pending++
 	lease, err := t.lease(b, e, l, d, b.Direct.Owner, b.Direct.Term)
 	if err != nil {
 		return err
@@ -297,5 +314,5 @@ func (t *txn) deliver(e *incoming, l *lane, d *webhook.Delivery, owner string, t
 		token, by, at, until = t.token, owner, t.at, t.in(term)
 	}
 	return t.run(insertDelivery, d.ID, d.Tenant, e.key, d.EventType, l.key, d.Kind, d.State, d.CreatedAt.UnixMicro(), micros(d.NextAttemptAt), d.AttemptCount,
-		d.RedeliveryOf, token, by, at, until)
+		d.RedeliveryOf, d.AskedBy, token, by, at, until)
 }

@@ -10,15 +10,17 @@ import (
 
 var (
 	eventOfDelivery = statement(`SELECT event FROM webhook_deliveries WHERE id = ? AND tenant = ?`)
-	pendingLanes    = statement(`SELECT DISTINCT endpoint FROM webhook_deliveries INDEXED BY webhook_deliveries_event WHERE event = ? AND state = 'pending'`)
+	pendingLanes    = statement(`SELECT endpoint FROM webhook_deliveries INDEXED BY webhook_deliveries_event WHERE event = ? AND state = 'pending'`)
 	eraseDeliveries = statement(`UPDATE webhook_deliveries INDEXED BY webhook_deliveries_event SET state = 'failed', reason = ?, due_at = NULL, finished_at = ?
 		WHERE event = ? AND state = 'pending'`)
 
 	liveEndpoints    = statement(`SELECT id FROM webhook_endpoints INDEXED BY webhook_endpoints_live WHERE tenant = ? AND deleted_at IS NULL LIMIT ?`)
-	tenantDeliveries = statement(`SELECT key FROM webhook_deliveries INDEXED BY webhook_deliveries_tenant WHERE tenant = ? ORDER BY created_at LIMIT ?`)
+	tenantDeliveries = statement(`SELECT key, endpoint, state FROM webhook_deliveries INDEXED BY webhook_deliveries_tenant WHERE tenant = ? ORDER BY created_at LIMIT ?`)
 	tenantEvents     = statement(`DELETE FROM webhook_events WHERE key IN (SELECT key FROM webhook_events WHERE tenant = ? LIMIT ?)`)
 	tenantGaps       = statement(`DELETE FROM webhook_gaps WHERE key IN
 		(SELECT g.key FROM webhook_endpoints p CROSS JOIN webhook_gaps g ON g.endpoint = p.key WHERE p.tenant = ? LIMIT ?)`)
+	tenantHours = statement(`DELETE FROM webhook_hours WHERE (endpoint, hour) IN
+		(SELECT h.endpoint, h.hour FROM webhook_endpoints p CROSS JOIN webhook_hours h ON h.endpoint = p.key WHERE p.tenant = ? LIMIT ?)`)
 	tenantEndpoints = statement(`SELECT key FROM webhook_endpoints WHERE tenant = ? LIMIT ?`)
 	deleteLanes     = statement(`DELETE FROM webhook_lanes WHERE endpoint IN (SELECT value FROM json_each(?))`)
 	deleteEndpoints = statement(`DELETE FROM webhook_endpoints WHERE key IN (SELECT value FROM json_each(?))`)
@@ -56,6 +58,9 @@ func (t *txn) eraseDelivery(tenant, id string) error {
 	}
 	for _, k := range keys {
 		t.unwait(t.lanes[k])
+		if err := t.finish(t.lanes[k], 1); err != nil {
+			return err
+		}
 	}
 	if err := t.run(eraseDeliveries, webhook.FailErased, t.at, event); err != nil {
 		return err
@@ -84,7 +89,7 @@ func (s *Store) EraseTenant(ctx context.Context, tenant string, max int) (more b
 // eraseTenant removes about n rows, or all there are: endpoints are deleted first and removed last, when nothing refers
 // to them any more.
 func (t *txn) eraseTenant(tenant string, n int) (rows int, err error) {
-	for _, remove := range []func(tenant string, n int) (int, error){t.eraseLive, t.eraseDeliveries, t.eraseEvents, t.eraseGaps, t.eraseEndpoints} {
+	for _, remove := range []func(tenant string, n int) (int, error){t.eraseLive, t.eraseDeliveries, t.eraseEvents, t.eraseGaps, t.eraseHours, t.eraseEndpoints} {
 		if rows >= n {
 			return rows, nil
 		}
@@ -121,9 +126,32 @@ func (t *txn) eraseLive(tenant string, n int) (int, error) {
 }
 
 func (t *txn) eraseDeliveries(tenant string, n int) (int, error) {
-	keys, err := t.keys(tenantDeliveries, tenant, n)
-	if err != nil || len(keys) == 0 {
+	var keys, open []int64
+	var leased []bool // those in open
+	rows, err := t.query(tenantDeliveries, tenant, n)
+	if err := each(rows, err, func() error {
+		var d, l int64
+		var state webhook.DeliveryState
+		err := rows.Scan(&d, &l, &state)
+		if keys = append(keys, d); !state.Final() {
+			open, leased = append(open, l), append(leased, state == webhook.DeliveryLeased)
+		}
+		return err
+	}); err != nil || len(keys) == 0 {
 		return 0, err
+	}
+	if err := t.load(open); err != nil {
+		return 0, err
+	}
+	for i, k := range open {
+		l := t.lanes[k]
+		if leased[i] {
+			l.leases--
+		}
+		t.unwait(l)
+		if err := t.finish(l, 1); err != nil {
+			return 0, err
+		}
 	}
 	attempts, err := t.removeDeliveries(keys)
 	return len(keys) + attempts, err
@@ -135,6 +163,14 @@ func (t *txn) eraseEvents(tenant string, n int) (int, error) {
 
 func (t *txn) eraseGaps(tenant string, n int) (int, error) {
 	return t.affected(tenantGaps, tenant, n)
+}
+
+func (t *txn) eraseHours(tenant string, n int) (int, error) {
+	// What the transaction has yet to count is counted before, and not after.
+	if err := t.flush(); err != nil {
+		return 0, err
+	}
+	return t.affected(tenantHours, tenant, n)
 }
 
 func (t *txn) eraseEndpoints(tenant string, n int) (int, error) {

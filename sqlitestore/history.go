@@ -34,10 +34,8 @@ func (e *eventRead) event() (webhook.Event, error) {
 const selectEvent = `SELECT ` + eventColumns + ` FROM webhook_events e WHERE e.tenant = ? AND e.id = ?`
 
 var (
-	eventByID = statement(selectEvent)
-	readEvent = readStatement(selectEvent)
-	readGaps  = readStatement(`SELECT g.reason, g.opened_at, g.closed_at, g.missed FROM webhook_endpoints p CROSS JOIN webhook_gaps g ON g.endpoint = p.key
-		WHERE p.tenant = ? AND p.id = ? ORDER BY g.key DESC`)
+	eventByID    = statement(selectEvent)
+	readEvent    = readStatement(selectEvent)
 	readDelivery = readStatement(`SELECT ` + deliveryColumns + ` FROM webhook_deliveries d JOIN webhook_events e ON e.key = d.event
 		JOIN webhook_endpoints p ON p.key = d.endpoint WHERE d.id = ? AND d.tenant = ?`)
 	readAttempts = readStatement(`SELECT a.delivery, a.number, a.started_at, a.result, a.error, a.detail, a.status, a.latency, a.dns, a.connect, a.tls, a.first_byte, a.reused,
@@ -63,23 +61,8 @@ func (s *Store) Event(ctx context.Context, tenant, id string) (webhook.Event, er
 	return event, wrap("event", err)
 }
 
-// Gaps implements [webhook.History].
-func (s *Store) Gaps(ctx context.Context, tenant, endpointID string) ([]webhook.Gap, error) {
-	var gaps []webhook.Gap
-	rows, err := s.reads[readGaps].QueryContext(ctx, tenant, endpointID)
-	if err := each(rows, err, func() error {
-		g := webhook.Gap{EndpointID: endpointID}
-		err := rows.Scan(&g.Reason, stamp{&g.From}, stamp{&g.To}, &g.Count)
-		gaps = append(gaps, g)
-		return err
-	}); err != nil {
-		return nil, wrap("gaps", missing(ctx, err, ""))
-	}
-	return gaps, nil
-}
-
 const deliveryColumns = `d.key, d.id, d.tenant, e.id, d.event_type, p.id, d.kind, d.state, d.reason, d.created_at, d.due_at, d.finished_at,
-	d.attempt_count, d.interrupted, d.redelivery_of`
+	d.attempt_count, d.interrupted, d.deferred, d.redelivery_of, d.asked_by`
 
 // listed is a delivery on its way out of the database.
 type listed struct {
@@ -93,7 +76,7 @@ func (d *listed) dest() []any {
 		stamp{&d.CreatedAt},
 		stamp{&d.NextAttemptAt},
 		stamp{&d.FinishedAt},
-		&d.AttemptCount, &d.Interrupted, &d.RedeliveryOf,
+		&d.AttemptCount, &d.Interrupted, &d.Deferred, &d.RedeliveryOf, &d.AskedBy,
 	}
 }
 

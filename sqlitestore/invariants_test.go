@@ -10,8 +10,8 @@ import (
 	"github.com/meshia/webhook"
 )
 
-// requireInvariants holds what is kept in two places against each other: lanes, gaps and flags against the rows that
-// they sum up.
+// requireInvariants holds what is kept in two places against each other: lanes, gaps, hours and flags against the rows
+// that they sum up.
 func requireInvariants(t *testing.T, path string) {
 	t.Helper()
 	db := pool(t, path)
@@ -21,14 +21,31 @@ func requireInvariants(t *testing.T, path string) {
 		"due times of a lane": `SELECT count(*) FROM webhook_lanes l
 			WHERE first_due IS NOT (SELECT min(due_at) FROM webhook_deliveries WHERE endpoint = l.endpoint AND state = 'pending' AND attempt_count = 0)
 			OR again_due IS NOT (SELECT min(due_at) FROM webhook_deliveries WHERE endpoint = l.endpoint AND state = 'pending' AND attempt_count > 0)`,
+		"oldest of a lane": `SELECT count(*) FROM webhook_lanes l
+			WHERE oldest_at IS NOT (SELECT min(created_at) FROM webhook_deliveries WHERE endpoint = l.endpoint AND state = 'pending')`,
+		"pending of a lane": `SELECT count(*) FROM webhook_lanes l
+			WHERE pending <> (SELECT count(*) FROM webhook_deliveries WHERE endpoint = l.endpoint AND state IN ('pending', 'leased'))`,
 		"eligible lanes": `SELECT count(*) FROM webhook_lanes l JOIN webhook_endpoints p ON p.key = l.endpoint
 			WHERE (eligible_at IS NOT NULL) <> (coalesce(first_due, again_due) IS NOT NULL AND deleted_at IS NULL AND state IN ('active', 'paused') AND leases < max(1, window_size))`,
 		"blocked lanes": `SELECT count(*) FROM webhook_lanes l JOIN webhook_endpoints p ON p.key = l.endpoint
 			WHERE blocked <> (coalesce(first_due, again_due) IS NOT NULL AND deleted_at IS NULL AND state IN ('active', 'paused') AND leases >= max(1, window_size))`,
-		"moments of lanes": `SELECT count(*) FROM webhook_lanes WHERE eligible_at IS NOT NULL AND
-			eligible_at <> max(min(coalesce(first_due, again_due), coalesce(again_due, first_due)), coalesce(served_at, 0), iif(state = 'paused', coalesce(paused_until, 0), 0))`,
+		"moments of lanes": `SELECT count(*) FROM webhook_lanes l JOIN webhook_endpoints p ON p.key = l.endpoint WHERE eligible_at IS NOT NULL AND
+			eligible_at <> max(min(coalesce(first_due, again_due), coalesce(again_due, first_due)), coalesce(served_at, 0), iif(state = 'paused', coalesce(paused_until, 0), 0),
+				iif(rate > 0, coalesce(paced_at, 0) - (pace_burst - 1) * pace_interval, 0))`,
+		"paces": `SELECT count(*) FROM webhook_lanes l JOIN webhook_endpoints p ON p.key = l.endpoint WHERE rate > 0 AND
+			(pace_interval <> CAST(round(1e6 / rate) AS INTEGER) OR pace_burst <> iif(burst > 0, burst, ceil(rate)))`,
 		"open gaps": `SELECT count(*) FROM webhook_lanes l JOIN webhook_endpoints p ON p.key = l.endpoint
-			WHERE (state IN ('pending', 'disabled') AND deleted_at IS NULL) <> EXISTS (SELECT 1 FROM webhook_gaps WHERE endpoint = l.endpoint AND closed_at IS NULL)`,
+			WHERE coalesce((SELECT reason FROM webhook_gaps WHERE endpoint = l.endpoint AND closed_at IS NULL), '') <>
+				iif(deleted_at IS NOT NULL, '', iif(state IN ('pending', 'disabled'), state, iif(backlog_bound IS NULL, '', 'backlog')))`,
+		"backlogs of lanes that do not queue": `SELECT count(*) FROM webhook_lanes l JOIN webhook_endpoints p ON p.key = l.endpoint
+			WHERE backlog_bound IS NOT NULL AND (deleted_at IS NOT NULL OR state IN ('pending', 'disabled'))`,
+		"backlogs that are worked off": `SELECT count(*) FROM webhook_lanes WHERE backlog_bound <= 0 OR 10 * pending <= 9 * backlog_bound`,
+		"empty gaps":                   `SELECT count(*) FROM webhook_gaps WHERE closed_at IS NOT NULL AND missed = 0`,
+		"hours": `SELECT count(*) FROM webhook_hours WHERE hour % 3600000000 <> 0 OR delivered + failed = 0
+			OR delivered + failed <> (SELECT sum(value) FROM json_each(latency)) OR endpoint NOT IN (SELECT endpoint FROM webhook_lanes)`,
+		"attempts that no hour counts": `SELECT count(*) FROM (SELECT endpoint, result, count(*) AS n FROM webhook_attempts a JOIN webhook_deliveries d ON d.key = a.delivery
+			WHERE result <> 'interrupted' AND kind NOT IN ('ping', 'test') GROUP BY endpoint, result) a
+			WHERE n > coalesce((SELECT sum(iif(a.result = 'delivered', delivered, failed)) FROM webhook_hours WHERE endpoint = a.endpoint), 0)`,
 		"idle events": `SELECT count(*) FROM webhook_events e WHERE idle <> NOT EXISTS (SELECT 1 FROM webhook_deliveries WHERE event = e.key)`,
 		"contents":    `SELECT count(*) FROM webhook_events WHERE (contents = 1) <> (body IS NOT NULL)`,
 		"columns of a state": `SELECT count(*) FROM webhook_deliveries WHERE (state = 'pending') <> (due_at IS NOT NULL)
@@ -67,6 +84,7 @@ func TestRandomCallsKeepTheInvariants(t *testing.T) {
 		for n := range 400 {
 			tenant := tenants[r.IntN(2)]
 			id := string(rune('a' + r.IntN(5)))
+			bound := r.IntN(3) * (5 + r.IntN(10))
 			switch r.IntN(14) {
 			case 0:
 				_, _ = s.CreateEndpoint(ctx, webhook.Endpoint{ID: id, Tenant: tenant, Events: [][]string{{"*"}, {"test.happened"}, {"test.other"}}[r.IntN(3)], Health: webhook.Health{State: webhook.EndpointActive, Window: 2}}, 10)
@@ -75,6 +93,7 @@ func TestRandomCallsKeepTheInvariants(t *testing.T) {
 			case 2:
 				if e, err := s.Endpoint(ctx, tenant, id); err == nil {
 					e.Events = []string{"*", "a"}[:1+r.IntN(2)]
+					e.Rate, e.Burst = []float64{0, 0, 0.5, 100, 2500}[r.IntN(5)], r.IntN(4)
 					_, err = s.UpdateEndpoint(ctx, e, judge)
 					require.NoError(t, err)
 				}
@@ -84,7 +103,7 @@ func TestRandomCallsKeepTheInvariants(t *testing.T) {
 				}
 			case 4, 5, 6:
 				list = append(list, events(1+r.IntN(4))...)
-				req := webhook.EnqueueRequest{Tenant: tenant, Events: list[max(0, len(list)-5):]}
+				req := webhook.EnqueueRequest{Tenant: tenant, Events: list[max(0, len(list)-5):], MaxPending: bound}
 				if r.IntN(2) == 0 {
 					req.HandOver = &webhook.HandOver{Owner: "one", Term: time.Duration(r.IntN(20)) * time.Millisecond, Max: r.IntN(4)}
 				}
@@ -96,7 +115,7 @@ func TestRandomCallsKeepTheInvariants(t *testing.T) {
 					leases = append(leases, result.Leases...)
 				}
 			case 7, 8, 9:
-				req := webhook.ClaimRequest{Owner: "one", Term: time.Duration(r.IntN(20)) * time.Millisecond, Max: r.IntN(8), MaxSlow: r.IntN(3), Skip: []webhook.EndpointRef{{Tenant: tenant, ID: id}}}
+				req := webhook.ClaimRequest{Owner: "one", Term: time.Duration(r.IntN(20)) * time.Millisecond, Max: r.IntN(8), MaxSlow: r.IntN(3), MaxPending: bound, Skip: []webhook.EndpointRef{{Tenant: tenant, ID: id}}}
 				if r.IntN(10) == 0 {
 					req.MaxAge = 50 * time.Millisecond
 				}
@@ -108,7 +127,15 @@ func TestRandomCallsKeepTheInvariants(t *testing.T) {
 				for range min(len(leases), r.IntN(4)) {
 					i := r.IntN(len(leases))
 					o := retry(leases[i], time.Duration(r.IntN(3))*time.Millisecond)
-					o.Kind = []webhook.OutcomeKind{webhook.OutcomeDelivered, webhook.OutcomeFailed, webhook.OutcomeRetry, webhook.OutcomeInterrupted, webhook.OutcomeReleased}[r.IntN(5)]
+					o.Kind = []webhook.OutcomeKind{
+						webhook.OutcomeDelivered, webhook.OutcomeFailed, webhook.OutcomeRetry, webhook.OutcomeDeferred, webhook.OutcomeInterrupted, webhook.OutcomeReleased,
+					}[r.IntN(6)]
+					switch o.Kind {
+					case webhook.OutcomeDelivered:
+						o.Attempt.Result = webhook.AttemptDelivered
+					case webhook.OutcomeInterrupted:
+						o.Attempt.Result = webhook.AttemptInterrupted
+					}
 					o.Reason = webhook.FailExhausted
 					if r.IntN(4) == 0 {
 						o.Judge = judge

@@ -17,37 +17,49 @@ type lane struct {
 	deleted    bool
 	health     webhook.Health
 
+	limited bool         // it has a rate
+	pace    webhook.Pace // of that, or of the last one it had
+	paced   int64        // the pace's moment
+	pending int          // deliveries that are pending or leased
+	backlog int          // how many may be, while a gap is open because they were; 0: there is no such gap
+
 	leases             int
 	firstDue, againDue int64 // of the pending deliveries without an attempt, and of the others; 0: there is none
+	oldest             int64 // when the oldest pending delivery was created; 0: there is none
 	served             int64
 	servedFirst        bool
 	eligible           int64 // as it is stored; 0: it cannot be said
 	blocked            bool  // as it is stored
 
-	stored webhook.Health // the health as it is stored
-	missed int64          // events to be added to the open gap
-	stale  bool           // firstDue and againDue have to be read again
-	dirty  bool           // in txn.order
+	stored webhook.Health     // the health as it is stored
+	missed int64              // events to be added to the open gap
+	tally  *webhook.HourStats // attempts to be added to the hour's
+	stale  bool               // firstDue, againDue and oldest have to be read again
+	dirty  bool               // in txn.order
 	shared *webhook.Endpoint
 }
 
-const laneColumns = `l.endpoint, p.tenant, p.id, p.version, p.deleted_at IS NOT NULL,
-	l.state, l.reason, l.since, l.verified, l.generation, l.window_size, l.slow, l.paused_until, l.failures, l.failing_since, l.last_success, l.accepted_secret,
-	l.leases, coalesce(l.first_due, 0), coalesce(l.again_due, 0), coalesce(l.served_at, 0), l.served_first, coalesce(l.eligible_at, 0), l.blocked`
+const laneColumns = `l.endpoint, p.tenant, p.id, p.version, p.deleted_at IS NOT NULL, p.rate > 0,
+	l.state, l.reason, l.since, l.verified, l.generation, l.window_size, l.slow, l.paused_until, l.failures, l.failing_since, l.last_failure, l.last_success, l.accepted_secret,
+	l.pace_interval, l.pace_burst, coalesce(l.paced_at, 0), l.pending, coalesce(l.backlog_bound, 0),
+	l.leases, coalesce(l.first_due, 0), coalesce(l.again_due, 0), coalesce(l.oldest_at, 0), coalesce(l.served_at, 0), l.served_first, coalesce(l.eligible_at, 0), l.blocked`
 
 func (l *lane) dest() []any {
 	h := &l.health
 	return []any{
-		&l.key, &l.tenant, &l.id, &l.version, &l.deleted,
+		&l.key, &l.tenant, &l.id, &l.version, &l.deleted, &l.limited,
 		&h.State, &h.Reason,
 		stamp{&h.Since},
 		&h.Verified, &h.Generation, &h.Window, &h.Slow,
 		stamp{&h.PausedUntil},
 		&h.Failures,
 		stamp{&h.FailingSince},
+		stamp{&h.LastFailure},
 		stamp{&h.LastSuccess},
 		&h.AcceptedSecret,
-		&l.leases, &l.firstDue, &l.againDue, &l.served, &l.servedFirst, &l.eligible, &l.blocked,
+		span{&l.pace.Interval},
+		&l.pace.Burst, &l.paced, &l.pending, &l.backlog,
+		&l.leases, &l.firstDue, &l.againDue, &l.oldest, &l.served, &l.servedFirst, &l.eligible, &l.blocked,
 	}
 }
 
@@ -58,15 +70,12 @@ var (
 		CROSS JOIN webhook_lanes l ON l.endpoint = p.key WHERE p.tenant = ? AND p.id = ?`)
 	laneDues = statement(`SELECT
 		coalesce((SELECT due_at FROM webhook_deliveries WHERE endpoint = ?1 AND again = 0 AND state = 'pending' ORDER BY due_at LIMIT 1), 0),
-		coalesce((SELECT due_at FROM webhook_deliveries WHERE endpoint = ?1 AND again = 1 AND state = 'pending' ORDER BY due_at LIMIT 1), 0)`)
-	placeLane = statement(`UPDATE webhook_lanes SET leases = ?, first_due = ?, again_due = ?, served_at = ?, served_first = ?, eligible_at = ?, blocked = ?
-		WHERE endpoint = ?`)
+		coalesce((SELECT due_at FROM webhook_deliveries WHERE endpoint = ?1 AND again = 1 AND state = 'pending' ORDER BY due_at LIMIT 1), 0),
+		coalesce((SELECT created_at FROM webhook_deliveries INDEXED BY webhook_deliveries_waiting WHERE endpoint = ?1 AND state = 'pending' ORDER BY created_at LIMIT 1), 0)`)
+	placeLane = statement(`UPDATE webhook_lanes SET leases = ?, first_due = ?, again_due = ?, oldest_at = ?, served_at = ?, served_first = ?, eligible_at = ?, blocked = ?,
+		paced_at = ?, pending = ?, backlog_bound = ? WHERE endpoint = ?`)
 	judgeLane = statement(`UPDATE webhook_lanes SET state = ?, reason = ?, since = ?, verified = ?, generation = ?, window_size = ?, slow = ?, paused_until = ?,
-		failures = ?, failing_since = ?, last_success = ?, accepted_secret = ? WHERE endpoint = ?`)
-	openGap   = statement(`INSERT INTO webhook_gaps (endpoint, reason, opened_at, missed) VALUES (?, ?, ?, 0)`)
-	countGap  = statement(`UPDATE webhook_gaps SET missed = missed + ? WHERE endpoint = ? AND closed_at IS NULL`)
-	dropGap   = statement(`DELETE FROM webhook_gaps WHERE endpoint = ? AND closed_at IS NULL AND missed = 0`)
-	closeGap  = statement(`UPDATE webhook_gaps SET closed_at = ? WHERE endpoint = ? AND closed_at IS NULL`)
+		failures = ?, failing_since = ?, last_failure = ?, last_success = ?, accepted_secret = ? WHERE endpoint = ?`)
 	errNoLane = errors.New("an endpoint has no lane")
 )
 
@@ -120,6 +129,8 @@ func (t *txn) load(keys []int64) error {
 	return nil
 }
 
+func (l *lane) ref() webhook.EndpointRef { return webhook.EndpointRef{Tenant: l.tenant, ID: l.id} }
+
 // touch says that the lane is to be written.
 func (t *txn) touch(l *lane) {
 	if !l.dirty {
@@ -128,15 +139,17 @@ func (t *txn) touch(l *lane) {
 	}
 }
 
-// wait notes that a delivery became pending.
-func (t *txn) wait(l *lane, again bool, due int64) {
+// wait notes that a delivery became pending. The caller touches the lane.
+func (l *lane) wait(again bool, due, created int64) {
 	of := &l.firstDue
 	if again {
 		of = &l.againDue
 	}
 	if *of == 0 || due < *of {
 		*of = due
-		t.touch(l)
+	}
+	if l.oldest == 0 || created < l.oldest {
+		l.oldest = created
 	}
 }
 
@@ -146,13 +159,13 @@ func (t *txn) unwait(l *lane) {
 	t.touch(l)
 }
 
-// dues brings firstDue and againDue up to date.
+// dues brings firstDue, againDue and oldest up to date.
 func (t *txn) dues(l *lane) error {
 	if !l.stale {
 		return nil
 	}
 	l.stale = false
-	return t.row(laneDues, []any{l.key}, &l.firstDue, &l.againDue)
+	return t.row(laneDues, []any{l.key}, &l.firstDue, &l.againDue, &l.oldest)
 }
 
 // due is when the first of the lane's deliveries falls due; 0: there is none.
@@ -166,9 +179,9 @@ func (l *lane) due() int64 {
 // room is how many leases more the endpoint's window has room for.
 func (l *lane) room() int { return max(1, l.health.Window) - l.leases }
 
-// place works out when the endpoint can be served next: it has something due, was last served before, and its pause is
-// over. That cannot be said while there is nothing to send, its state forbids it, or its window is full; what fills a
-// window ends with a lease, which places the lane again.
+// place works out when the endpoint can be served next: it has something due, was last served before, its pause is over
+// and its rate lets it go. That cannot be said while there is nothing to send, its state forbids it, or its window is
+// full; what fills a window ends with a lease, which places the lane again.
 func (l *lane) place() (eligible int64, blocked bool) {
 	due := l.due()
 	if due == 0 || l.deleted {
@@ -184,6 +197,9 @@ func (l *lane) place() (eligible int64, blocked bool) {
 	if l.health.State == webhook.EndpointPaused && !l.health.PausedUntil.IsZero() {
 		eligible = max(eligible, l.health.PausedUntil.UnixMicro())
 	}
+	if l.limited {
+		eligible = max(eligible, l.paced-int64(l.pace.Burst-1)*l.pace.Interval.Microseconds()) // when Pace.Room was, or will be, 1
+	}
 	return eligible, false
 }
 
@@ -196,13 +212,14 @@ func (t *txn) flush() error {
 		}
 		if h := &l.health; *h != l.stored {
 			if err := t.run(judgeLane, h.State, h.Reason, micros(h.Since), h.Verified, h.Generation, h.Window, h.Slow, micros(h.PausedUntil),
-				h.Failures, micros(h.FailingSince), micros(h.LastSuccess), h.AcceptedSecret, l.key); err != nil {
+				h.Failures, micros(h.FailingSince), micros(h.LastFailure), micros(h.LastSuccess), h.AcceptedSecret, l.key); err != nil {
 				return err
 			}
 			l.stored = *h
 		}
 		l.eligible, l.blocked = l.place()
-		if err := t.run(placeLane, l.leases, some(l.firstDue), some(l.againDue), some(l.served), l.servedFirst, some(l.eligible), l.blocked, l.key); err != nil {
+		if err := t.run(placeLane, l.leases, some(l.firstDue), some(l.againDue), some(l.oldest), some(l.served), l.servedFirst, some(l.eligible), l.blocked,
+			some(l.paced), l.pending, some(int64(l.backlog)), l.key); err != nil {
 			return err
 		}
 		if err := t.count(l); err != nil {
@@ -210,58 +227,7 @@ func (t *txn) flush() error {
 		}
 	}
 	t.order = t.order[:0]
-	return nil
-}
-
-// count adds what was missed to the open gap.
-func (t *txn) count(l *lane) error {
-	if l.missed == 0 {
-		return nil
-	}
-	n := l.missed
-	l.missed = 0
-	return t.run(countGap, n, l.key)
-}
-
-// judged changes the endpoint's health, and opens and closes gaps with it.
-func (t *txn) judged(l *lane, h webhook.Health) error {
-	old := l.health
-	if h == old {
-		return nil
-	}
-	l.health = h
-	l.shared = nil
-	t.touch(l)
-	queued, queues := old.State.Queues(), h.State.Queues()
-	if !queued && (queues || h.State != old.State || h.Reason != old.Reason) {
-		if err := t.close(l); err != nil {
-			return err
-		}
-		queued = true
-	}
-	if queued && !queues {
-		return t.open(l)
-	}
-	return nil
-}
-
-func (t *txn) open(l *lane) error {
-	reason := webhook.GapDisabled
-	if l.health.State == webhook.EndpointPending {
-		reason = webhook.GapPending
-	}
-	return t.run(openGap, l.key, reason, t.at)
-}
-
-// close closes the open gap; one in which nothing was missed is not kept.
-func (t *txn) close(l *lane) error {
-	if err := t.count(l); err != nil {
-		return err
-	}
-	if err := t.run(dropGap, l.key); err != nil {
-		return err
-	}
-	return t.run(closeGap, t.at, l.key)
+	return t.countHours()
 }
 
 // lane returns the lane of an endpoint that is not deleted, or refuses.

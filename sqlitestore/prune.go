@@ -89,6 +89,8 @@ var (
 		(SELECT key FROM webhook_events INDEXED BY webhook_events_idle WHERE idle = 1 AND stored_at < ? ORDER BY stored_at LIMIT ?)`)
 	deleteGaps = statement(`DELETE FROM webhook_gaps WHERE key IN
 		(SELECT key FROM webhook_gaps INDEXED BY webhook_gaps_closed WHERE closed_at < ? ORDER BY closed_at LIMIT ?)`)
+	deleteHours = statement(`DELETE FROM webhook_hours WHERE (endpoint, hour) IN
+		(SELECT endpoint, hour FROM webhook_hours INDEXED BY webhook_hours_hour WHERE hour < ? ORDER BY hour LIMIT ?)`)
 	eventContents = statement(`SELECT e.stored_at, e.key,
 		EXISTS (SELECT 1 FROM webhook_deliveries d INDEXED BY webhook_deliveries_event WHERE d.event = e.key AND d.finished_at IS NULL)
 		FROM webhook_events e INDEXED BY webhook_events_contents
@@ -110,6 +112,9 @@ func (p *pruning) prune(req *webhook.PruneRequest) error {
 		}
 		p.result.Events += n
 		if _, err := p.some(deleteGaps, before); err != nil {
+			return err
+		}
+		if _, err := p.some(deleteHours, before-time.Hour.Microseconds()); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,7 @@ import (
 func (s *Store) Record(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
 	for i := range outcomes {
 		switch k := outcomes[i].Kind; k {
-		case webhook.OutcomeDelivered, webhook.OutcomeRetry, webhook.OutcomeFailed, webhook.OutcomeInterrupted, webhook.OutcomeReleased:
+		case webhook.OutcomeDelivered, webhook.OutcomeRetry, webhook.OutcomeFailed, webhook.OutcomeDeferred, webhook.OutcomeInterrupted, webhook.OutcomeReleased:
 		default:
 			return nil, wrap("record", fmt.Errorf("%w %q", errUnknownKind, k))
 		}

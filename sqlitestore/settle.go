@@ -14,25 +14,28 @@ type row struct {
 	kind        webhook.DeliveryKind
 	attempts    int
 	interrupted int
+	deferred    int
 	secret      string
+	created     int64
 	leased      time.Time
 	contents    bool // of its event are there; they are not once it was erased
 }
 
-const rowColumns = `d.key, d.endpoint, d.kind, d.attempt_count, d.interrupted, d.last_secret, d.leased_at, e.contents`
+const rowColumns = `d.key, d.endpoint, d.kind, d.attempt_count, d.interrupted, d.deferred, d.last_secret, d.created_at, d.leased_at, e.contents`
 
 func (d *row) dest() []any {
-	return []any{&d.key, &d.lane, &d.kind, &d.attempts, &d.interrupted, &d.secret, stamp{&d.leased}, &d.contents}
+	return []any{&d.key, &d.lane, &d.kind, &d.attempts, &d.interrupted, &d.deferred, &d.secret, &d.created, stamp{&d.leased}, &d.contents}
 }
 
 var (
 	lostLeases = statement(`SELECT ` + rowColumns + ` FROM webhook_deliveries d INDEXED BY webhook_deliveries_leased CROSS JOIN webhook_events e ON e.key = d.event
 		WHERE d.state = 'leased' AND d.lease_until <= ? ORDER BY d.lease_until LIMIT ?`)
-	oldDeliveries = statement(`SELECT key, endpoint FROM webhook_deliveries INDEXED BY webhook_deliveries_open
-		WHERE finished_at IS NULL AND state = 'pending' AND created_at <= ? ORDER BY created_at LIMIT ?`)
+	oldDeliveries = statement(`SELECT d.key, d.endpoint FROM webhook_lanes l INDEXED BY webhook_lanes_oldest
+		CROSS JOIN webhook_deliveries d INDEXED BY webhook_deliveries_waiting ON d.endpoint = l.endpoint
+		WHERE l.oldest_at <= ?1 AND d.state = 'pending' AND d.created_at <= ?1 ORDER BY l.oldest_at LIMIT ?2`)
 	expireDeliveries = statement(`UPDATE webhook_deliveries SET state = 'failed', reason = ?, due_at = NULL, finished_at = ?
 		WHERE key IN (SELECT value FROM json_each(?))`)
-	endLease = statement(`UPDATE webhook_deliveries SET state = ?, reason = ?, again = ?, due_at = ?, finished_at = ?, attempt_count = ?, interrupted = ?, last_secret = ?,
+	endLease = statement(`UPDATE webhook_deliveries SET state = ?, reason = ?, again = ?, due_at = ?, finished_at = ?, attempt_count = ?, interrupted = ?, deferred = ?, last_secret = ?,
 		token = NULL, owner = NULL, leased_at = NULL, lease_until = NULL WHERE key = ?`)
 	insertAttempt = statement(`INSERT INTO webhook_attempts (delivery, number, started_at, result, error, detail, status, latency, dns, connect, tls, first_byte, reused,
 		remote_addr, secret_id, truncated, request_header, response_header, response_body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
@@ -72,6 +75,9 @@ func (t *txn) expire(maxAge time.Duration) (all bool, err error) {
 	if maxAge <= 0 {
 		return true, nil
 	}
+	if err := t.flush(); err != nil { // what is old is looked for along the lanes in the database
+		return false, err
+	}
 	var old, keys []int64
 	rows, err := t.query(oldDeliveries, t.at-maxAge.Microseconds(), settleAtOnce)
 	if err := each(rows, err, func() error {
@@ -87,6 +93,9 @@ func (t *txn) expire(maxAge time.Duration) (all bool, err error) {
 	}
 	for _, k := range keys {
 		t.unwait(t.lanes[k])
+		if err := t.finish(t.lanes[k], 1); err != nil {
+			return false, err
+		}
 	}
 	return len(old) < settleAtOnce, t.run(expireDeliveries, webhook.FailExpired, t.at, marshal(old))
 }
@@ -101,14 +110,22 @@ func (t *txn) settle(d *row, o *webhook.Outcome) error {
 
 	if o.Kind == webhook.OutcomeReleased {
 		d.attempts--
-	} else if err := t.log(d, &o.Attempt); err != nil {
-		return err
+	} else {
+		if err := t.log(d, &o.Attempt); err != nil {
+			return err
+		}
+		t.tally(l, d.kind, &o.Attempt)
 	}
 	switch o.Kind {
 	case webhook.OutcomeDelivered:
 		return t.end(d, webhook.DeliverySucceeded, "", 0)
 	case webhook.OutcomeFailed:
 		return t.end(d, webhook.DeliveryFailed, o.Reason, 0)
+	case webhook.OutcomeDeferred:
+		d.deferred++
+		if d.kind.Once() {
+			return t.end(d, webhook.DeliveryFailed, webhook.FailExhausted, 0)
+		}
 	case webhook.OutcomeInterrupted:
 		d.interrupted++
 		if d.kind.Once() || d.interrupted >= webhook.MaxInterrupted {
@@ -126,7 +143,7 @@ func (t *txn) settle(d *row, o *webhook.Outcome) error {
 		return t.end(d, webhook.DeliveryFailed, webhook.FailErased, 0)
 	}
 	due := t.in(o.Wait)
-	t.wait(l, d.attempts > 0, due)
+	l.wait(d.attempts > 0, due, d.created)
 	return t.end(d, webhook.DeliveryPending, "", due)
 }
 
@@ -134,8 +151,11 @@ func (t *txn) end(d *row, state webhook.DeliveryState, reason webhook.FailReason
 	var finished int64
 	if state.Final() {
 		finished = t.at
+		if err := t.finish(t.lanes[d.lane], 1); err != nil {
+			return err
+		}
 	}
-	return t.run(endLease, state, reason, d.attempts > 0, some(due), some(finished), d.attempts, d.interrupted, d.secret, d.key)
+	return t.run(endLease, state, reason, d.attempts > 0, some(due), some(finished), d.attempts, d.interrupted, d.deferred, d.secret, d.key)
 }
 
 // log stores the row of an attempt.

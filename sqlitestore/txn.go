@@ -41,9 +41,10 @@ type txn struct {
 	created int64     // the last delivery's CreatedAt
 	token   string    // of the leases that it gives, each to another delivery
 
-	lanes map[int64]*lane
-	order []*lane // those to be written, as they were first changed
-	wants map[subscription][]int64
+	lanes   map[int64]*lane
+	order   []*lane // those to be written, as they were first changed
+	tallied []*lane // those with a tally
+	wants   map[subscription][]int64
 }
 
 func newTxn(tx *sql.Tx, prepared []*sql.Stmt) *txn {

@@ -32,6 +32,18 @@ func (s stamp) Scan(v any) error {
 	return nil
 }
 
+// span reads a stored number of microseconds.
+type span struct{ to *time.Duration }
+
+func (s span) Scan(v any) error {
+	us, ok := v.(int64)
+	if !ok {
+		return fmt.Errorf("a stored duration is a %T", v)
+	}
+	*s.to = time.Duration(us) * time.Microsecond
+	return nil
+}
+
 // some is NULL for 0, which is no moment that the store's clock shows.
 func some(at int64) any {
 	if at == 0 {
@@ -102,6 +114,32 @@ func secretsIn(text string) ([]webhook.StoredSecret, error) {
 	list := make([]webhook.StoredSecret, len(in))
 	for i, s := range in {
 		list[i] = webhook.StoredSecret{ID: s.ID, Sealed: s.Sealed, CreatedAt: at(s.CreatedAt), ExpiresAt: at(s.ExpiresAt)}
+	}
+	return list, nil
+}
+
+// storedHeader is a webhook.StoredHeader as it is written.
+type storedHeader struct {
+	Name   string `json:"name"`
+	Sealed []byte `json:"sealed"`
+}
+
+func headersOut(list []webhook.StoredHeader) string {
+	out := make([]storedHeader, len(list))
+	for i, h := range list {
+		out[i] = storedHeader{h.Name, h.Sealed}
+	}
+	return marshal(out)
+}
+
+func headersIn(text string) ([]webhook.StoredHeader, error) {
+	var in []storedHeader
+	if err := json.Unmarshal([]byte(text), &in); err != nil || len(in) == 0 {
+		return nil, err
+	}
+	list := make([]webhook.StoredHeader, len(in))
+	for i, h := range in {
+		list[i] = webhook.StoredHeader{Name: h.Name, Sealed: h.Sealed}
 	}
 	return list, nil
 }

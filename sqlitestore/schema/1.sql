@@ -5,16 +5,21 @@
 
 -- Endpoints: what their owners say about them.
 CREATE TABLE webhook_endpoints (
-  key         INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, and rising as they were created
-  tenant      TEXT    NOT NULL,
-  id          TEXT    NOT NULL, -- unique within the tenant, deleted ones included
-  url         TEXT    NOT NULL,
-  events      TEXT    NOT NULL, -- the event types subscribed to: a JSON array of strings
-  description TEXT    NOT NULL,
-  secrets     TEXT    NOT NULL, -- a JSON array of {id, sealed (base64), created_at, expires_at}
-  version     INTEGER NOT NULL, -- grows with each change of this row
-  created_at  INTEGER NOT NULL,
-  deleted_at  INTEGER,          -- NULL: it is not deleted
+  key           INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, and rising as they were created
+  tenant        TEXT    NOT NULL,
+  id            TEXT    NOT NULL, -- unique within the tenant, deleted ones included
+  url           TEXT    NOT NULL,
+  events        TEXT    NOT NULL, -- the event types subscribed to: a JSON array of strings
+  description   TEXT    NOT NULL,
+  rate          REAL    NOT NULL, -- requests a second at most; 0: any number
+  burst         INTEGER NOT NULL, -- how many of them at once; 0: the rate, rounded up
+  max_in_flight INTEGER NOT NULL, -- requests under way at most; 0: as the dispatcher's configuration has it
+  timeout       INTEGER NOT NULL, -- of one attempt, in nanoseconds; 0: as the dispatcher's configuration has it
+  headers       TEXT    NOT NULL, -- of its own: a JSON array of {name, sealed (base64)}; emptied when it is deleted
+  secrets       TEXT    NOT NULL, -- a JSON array of {id, sealed (base64), created_at, expires_at}; emptied when it is deleted
+  version       INTEGER NOT NULL, -- grows with each change of this row
+  created_at    INTEGER NOT NULL,
+  deleted_at    INTEGER,          -- NULL: it is not deleted
   UNIQUE (tenant, id)
 ) STRICT;
 CREATE INDEX webhook_endpoints_live ON webhook_endpoints (tenant, key) WHERE deleted_at IS NULL;
@@ -40,11 +45,18 @@ CREATE TABLE webhook_lanes (
   paused_until    INTEGER,             -- nothing is claimed before
   failures        INTEGER NOT NULL,    -- failed attempts in a row
   failing_since   INTEGER,             -- when the first of them was
+  last_failure    INTEGER,             -- when the last of them was
   last_success    INTEGER,             -- when it last answered 2xx
   accepted_secret TEXT    NOT NULL,    -- the secret's id that signed what it last answered 2xx to
+  pace_interval   INTEGER NOT NULL,    -- microseconds between two leases at its rate, or at the last one it had; 0: it never had one
+  pace_burst      INTEGER NOT NULL,    -- how many leases at once, likewise
+  paced_at        INTEGER,             -- when all that claims took of it will have been due at its rate
+  pending         INTEGER NOT NULL,    -- how many of its deliveries are pending or leased
+  backlog_bound   INTEGER,             -- how many may be, while a gap is open because they were; NULL: there is no such gap
   leases          INTEGER NOT NULL,    -- how many of its deliveries are leased now
   first_due       INTEGER,             -- when the first of its deliveries without an attempt falls due
   again_due       INTEGER,             -- when the first of its other deliveries falls due
+  oldest_at       INTEGER,             -- when the oldest of its pending deliveries was created
   served_at       INTEGER,             -- when a claim last took something of it
   served_first    INTEGER NOT NULL,    -- 1: that was a first attempt, so that a retry is next
   eligible_at     INTEGER,             -- when a claim can take something of it; NULL: nothing is due, it may not be sent to, or its window is full
@@ -52,6 +64,9 @@ CREATE TABLE webhook_lanes (
 ) STRICT;
 CREATE INDEX webhook_lanes_eligible ON webhook_lanes (slow, eligible_at) WHERE eligible_at IS NOT NULL;
 CREATE INDEX webhook_lanes_blocked ON webhook_lanes (endpoint) WHERE blocked = 1;
+CREATE INDEX webhook_lanes_oldest ON webhook_lanes (oldest_at) WHERE oldest_at IS NOT NULL;
+CREATE INDEX webhook_lanes_pending ON webhook_lanes (pending) WHERE backlog_bound IS NULL AND state IN ('active', 'paused');
+CREATE INDEX webhook_lanes_backlog ON webhook_lanes (backlog_bound) WHERE backlog_bound IS NOT NULL;
 
 -- Events, each once, however many deliveries it has.
 CREATE TABLE webhook_events (
@@ -89,7 +104,9 @@ CREATE TABLE webhook_deliveries (
   finished_at   INTEGER,                 -- when it succeeded or failed
   attempt_count INTEGER NOT NULL,        -- the number of the last attempt
   interrupted   INTEGER NOT NULL,        -- how many attempts were interrupted
+  deferred      INTEGER NOT NULL,        -- how many attempts were failed probes of a paused endpoint
   redelivery_of TEXT    NOT NULL,        -- the delivery's id that it repeats
+  asked_by      TEXT    NOT NULL,        -- who asked for that
   last_secret   TEXT    NOT NULL,        -- the secret's id of the last attempt that was not interrupted
   token         TEXT,                    -- names the lease; this and the rest NULL unless leased
   owner         TEXT,                    -- who has it
@@ -101,7 +118,7 @@ CREATE INDEX webhook_deliveries_endpoint ON webhook_deliveries (endpoint, create
 CREATE INDEX webhook_deliveries_event ON webhook_deliveries (event);
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint, again, due_at) WHERE state = 'pending';
 CREATE INDEX webhook_deliveries_leased ON webhook_deliveries (lease_until) WHERE state = 'leased';
-CREATE INDEX webhook_deliveries_open ON webhook_deliveries (created_at) WHERE finished_at IS NULL;
+CREATE INDEX webhook_deliveries_waiting ON webhook_deliveries (endpoint, created_at) WHERE state = 'pending';
 CREATE INDEX webhook_deliveries_state ON webhook_deliveries (tenant, state, created_at) WHERE state <> 'succeeded';
 CREATE INDEX webhook_deliveries_finished ON webhook_deliveries (finished_at) WHERE finished_at IS NOT NULL;
 
@@ -134,7 +151,7 @@ CREATE TABLE webhook_attempts (
 CREATE TABLE webhook_gaps (
   key       INTEGER PRIMARY KEY,
   endpoint  INTEGER NOT NULL, -- webhook_endpoints.key
-  reason    TEXT    NOT NULL, -- pending, disabled
+  reason    TEXT    NOT NULL, -- pending, disabled, backlog
   opened_at INTEGER NOT NULL,
   closed_at INTEGER,          -- NULL: it is open, of which an endpoint has one at most
   missed    INTEGER NOT NULL  -- how many events
@@ -142,3 +159,14 @@ CREATE TABLE webhook_gaps (
 CREATE INDEX webhook_gaps_endpoint ON webhook_gaps (endpoint, key);
 CREATE UNIQUE INDEX webhook_gaps_open ON webhook_gaps (endpoint) WHERE closed_at IS NULL;
 CREATE INDEX webhook_gaps_closed ON webhook_gaps (closed_at) WHERE closed_at IS NOT NULL;
+
+-- Hours: what became of the attempts that were recorded in them, pings and tests apart.
+CREATE TABLE webhook_hours (
+  endpoint  INTEGER NOT NULL, -- webhook_endpoints.key
+  hour      INTEGER NOT NULL, -- when it began
+  delivered INTEGER NOT NULL, -- attempts that were answered with 2xx
+  failed    INTEGER NOT NULL, -- attempts that failed
+  latency   TEXT    NOT NULL, -- of both: a JSON object of how many were in each class i, over 2^((i-1)/4) ms and up to 2^(i/4) ms
+  PRIMARY KEY (endpoint, hour)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX webhook_hours_hour ON webhook_hours (hour);
