@@ -106,6 +106,7 @@ func (t *txn) enqueue(b *batch) (result webhook.EnqueueResult, err error) {
 			}
 		}
 	}
+	takes := func(l *lane) bool { return l.takes(b.MaxPending) }
 	targets := make([][]*lane, len(b.events))
 	for i := range b.events {
 		e := &b.events[i]
@@ -115,7 +116,6 @@ func (t *txn) enqueue(b *batch) (result webhook.EnqueueResult, err error) {
 				return result, err
 			}
 		}
-		takes := func(l *lane) bool { return l.takes(b.MaxPending) }
 		if err := t.insert(b, e, direct != nil || slices.ContainsFunc(lanes, takes)); err != nil {
 			return result, err
 		}

@@ -86,6 +86,25 @@ func TestNoStatementReadsATableFromEndToEnd(t *testing.T) {
 	}
 }
 
+// TestStatsLooksAtNoDelivery finds what Stats asks for: its queries name the hours, or the lane's oldest delivery.
+func TestStatsLooksAtNoDelivery(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	open(t, path)
+	db := pool(t, path)
+	found := 0
+	for _, text := range sqlitestore.Statements() {
+		if !regexp.MustCompile(`(?s)^SELECT (hour,|p\.key, l\.pending,)`).MatchString(text) {
+			continue
+		}
+		found++
+		for _, step := range plan(t, db, text, placeholders(text)...) {
+			require.Regexp(t, `^SEARCH (p|l|webhook_hours) USING (PRIMARY KEY|INTEGER PRIMARY KEY|INDEX sqlite_autoindex_webhook_endpoints_1) `, step, text)
+		}
+	}
+	require.Equal(t, 2, found)
+}
+
 // TestIndexesAreReadInTheirOrder wants no sort between the indexes and the claim, nor between the hours and Stats.
 func TestIndexesAreReadInTheirOrder(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshia/webhook"
+	"github.com/meshia/webhook/sqlitestore"
 	"github.com/meshia/webhook/webhooktest"
 )
 
@@ -58,5 +59,59 @@ func TestTwoProcesses(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got.Attempts, 2)
 	require.Equal(t, webhook.ErrorOwnerLost, got.Attempts[0].Error)
+	requireInvariants(t, path)
+}
+
+// TestTwoProcessesKeepToARate has two others claim beside this one, and all of them record.
+func TestTwoProcessesKeepToARate(t *testing.T) {
+	const burst = 9
+	work := func(s *sqlitestore.Store) (n int) { // leases that it got
+		for range 20 {
+			leases := claim(t, s, 2)
+			for _, l := range leases {
+				record(t, s, delivered(l))
+			}
+			n += len(leases)
+		}
+		return n
+	}
+	if path := os.Getenv("SQLITESTORE_TEST_RATE"); path != "" { // another process
+		fmt.Printf("got %d leases\n", work(open(t, path)))
+		return
+	}
+
+	t.Parallel()
+	path := file(t)
+	s := open(t, path)
+	endpoint(t, s, "t", "we_1", rate(slowly, burst))
+	_, err := s.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: events(40), MaxPending: 30})
+	require.NoError(t, err)
+	total := 0
+	var others [2]*exec.Cmd
+	var out [2]strings.Builder
+	for i := range others {
+		others[i] = exec.Command(os.Args[0], "-test.run=^TestTwoProcessesKeepToARate$")
+		others[i].Env = append(os.Environ(), "SQLITESTORE_TEST_RATE="+path)
+		others[i].Stdout = &out[i]
+		require.NoError(t, others[i].Start())
+	}
+	total += work(s)
+	for i := range others {
+		require.NoError(t, others[i].Wait(), "%s", out[i].String())
+		var n int
+		_, after, _ := strings.Cut(out[i].String(), "got ")
+		_, err := fmt.Sscanf(after, "%d leases", &n)
+		require.NoError(t, err, "%s", out[i].String())
+		total += n
+	}
+	require.Equal(t, burst, total)
+	got := stats(t, s, "we_1")
+	require.EqualValues(t, burst, got.Sum().Delivered)
+	require.EqualValues(t, 30-burst, got.Pending)
+	list, err := s.Gaps(t.Context(), "t", "we_1")
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.EqualValues(t, 10, list[0].Count)
+	require.False(t, list[0].To.IsZero(), "another process's outcomes did not end the backlog")
 	requireInvariants(t, path)
 }

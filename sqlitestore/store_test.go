@@ -19,6 +19,10 @@ func TestContract(t *testing.T) {
 			path, _ := paths.Load(store)
 			return open(t, path.(string))
 		},
+		Backdate: func(t *testing.T, store webhook.Store, hours int) {
+			path, _ := paths.Load(store)
+			backdate(t, path.(string), hours)
+		},
 	}.Run(t, func(t *testing.T) webhook.Store {
 		path := file(t)
 		s := open(t, path)

@@ -277,6 +277,10 @@ func TestEraseTenant(t *testing.T) {
 			}
 			more, err = s.EraseTenant(t.Context(), "t", max)
 			require.NoError(t, err)
+			require.Zero(t, query[int](t, pool(t, path), `SELECT count(*) FROM webhook_lanes l
+				WHERE pending <> (SELECT count(*) FROM webhook_deliveries WHERE endpoint = l.endpoint AND finished_at IS NULL)
+				OR leases <> (SELECT count(*) FROM webhook_deliveries WHERE endpoint = l.endpoint AND state = 'leased')
+				OR oldest_at IS NOT (SELECT min(created_at) FROM webhook_deliveries WHERE endpoint = l.endpoint AND state = 'pending')`), "lanes of what is half erased")
 		}
 		require.False(t, more)
 		applied, err := s.Record(t.Context(), []webhook.Outcome{delivered(of[1]), delivered(of[2])})
