@@ -43,10 +43,10 @@ var endpointCases = []kase{
 		f: func(c *check) {
 			stored := []webhook.StoredHeader{{Name: "X-Key", Sealed: []byte("sealed")}}
 			e := c.endpoint("t", func(e *webhook.Endpoint) {
-				e.Headers, e.StoredHeaders = map[string]string{"X-Key": "hidden"}, stored
+				e.Headers, e.StoredHeaders = map[string]webhook.Secret{"X-Key": webhook.NewSecret("hidden")}, stored
 			})
 			equal(c, "headers of a created endpoint", len(e.Headers), 0)
-			e.Headers = map[string]string{"X-Key": "hidden"}
+			e.Headers = map[string]webhook.Secret{"X-Key": webhook.NewSecret("hidden")}
 			e = c.update(e)
 			equal(c, "headers of an updated endpoint", len(e.Headers), 0)
 			c.emit("t", 1)

@@ -221,7 +221,7 @@ func frozen(c *check) {
 func givenStays(c *check) {
 	e := webhook.Endpoint{
 		ID: "we_1", Tenant: "t", URL: "https://example.com", Events: []string{"b", happened, "a", "b"},
-		Secrets: []webhook.StoredSecret{{ID: "s1", Sealed: []byte(strings.Repeat("x", 40))}}, Headers: map[string]string{"X-Key": "hidden"},
+		Secrets: []webhook.StoredSecret{{ID: "s1", Sealed: []byte(strings.Repeat("x", 40))}}, Headers: map[string]webhook.Secret{"X-Key": webhook.NewSecret("hidden")},
 		StoredHeaders: []webhook.StoredHeader{{Name: "X-Key", Sealed: []byte("sealed")}}, Health: webhook.Health{State: webhook.EndpointActive},
 	}
 	events := []webhook.Event{c.event(happened), c.event(ceased), c.event(happened)}
