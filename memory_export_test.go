@@ -10,6 +10,7 @@ func (s *MemoryStore) Sizes() map[string]int {
 		"tenants": len(s.tenants), "live": s.live, "pending": len(s.pending.entries), "leases": len(s.leases.entries),
 		"lanes": len(s.normal.entries) + len(s.slow.entries), "finished": s.finished.Len(), "idle": s.idle.Len(), "deleted": s.deleted.Len(),
 		"resting": len(s.resting.entries), "gaps": s.gaps.Len(), "named": len(s.names.after(nil, 1<<30)),
+		"hours": s.hours.Len(), "weighed": len(s.under.entries) + len(s.over.entries),
 	}
 	for _, t := range s.tenants {
 		n["events"] += len(t.events)
@@ -32,6 +33,10 @@ func (s *MemoryStore) Sizes() map[string]int {
 		for ep := range endpoints {
 			n["endpoint logs"] += len(ep.log.entries) - ep.log.dropped
 			n["closed gaps"] += len(ep.gaps)
+			n["endpoint hours"] += len(ep.hours)
+			for d := ep.open.first; d != nil; d = d.open.next {
+				n["open"]++
+			}
 			n["queued"] += len(ep.lane.first.entries) + len(ep.lane.again.entries)
 		}
 	}
@@ -41,6 +46,16 @@ func (s *MemoryStore) Sizes() map[string]int {
 		}
 	}
 	return n
+}
+
+// CountAt counts a delivered attempt as the machine's clock has it, which may have been set back.
+func (s *MemoryStore) CountAt(tenant, endpoint string, wall time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	now.wall = wall
+	d := &memDelivery{endpoint: s.tenant(tenant).endpoint(endpoint)}
+	s.count(d, &Attempt{Result: AttemptDelivered}, now)
 }
 
 // Bounds returns what the store was configured with.

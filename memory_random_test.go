@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -16,18 +17,26 @@ import (
 func TestMemoryStoreAgainstAModel(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			inMemory(t, &webhook.MemoryConfig{MaxPending: 60, MaxFinished: 20, FinishedAge: time.Hour}, func(m *memory) {
-				randomly(m, rand.New(rand.NewPCG(seed, 1)))
+			inMemory(t, &webhook.MemoryConfig{MaxPending: 60, MaxFinished: 20, FinishedAge: 3 * time.Hour}, func(m *memory) {
+				randomly(m, rand.New(rand.NewPCG(seed, 1)), 3+int(seed))
 			})
 		})
 	}
 }
 
-func randomly(m *memory, r *rand.Rand) {
+func randomly(m *memory, r *rand.Rand, bound int) {
 	ctx := context.Background()
 	var held []webhook.Lease
 	due := map[string]time.Time{} // when a delivery may be handed out again
-	kinds := []webhook.OutcomeKind{webhook.OutcomeDelivered, webhook.OutcomeRetry, webhook.OutcomeFailed, webhook.OutcomeInterrupted, webhook.OutcomeReleased}
+	kinds := []webhook.OutcomeKind{
+		webhook.OutcomeDelivered, webhook.OutcomeRetry, webhook.OutcomeFailed, webhook.OutcomeDeferred, webhook.OutcomeInterrupted, webhook.OutcomeReleased,
+	}
+	results := map[webhook.OutcomeKind]webhook.AttemptResult{
+		webhook.OutcomeDelivered: webhook.AttemptDelivered, webhook.OutcomeRetry: webhook.AttemptFailed, webhook.OutcomeFailed: webhook.AttemptFailed,
+		webhook.OutcomeDeferred: webhook.AttemptFailed, webhook.OutcomeInterrupted: webhook.AttemptInterrupted,
+	}
+	claimed := map[string][]time.Time{} // the leases of each endpoint that Claim gave
+	missing := map[string]bool{}        // endpoints with a gap for their backlog, by who was named
 	states := []webhook.EndpointState{webhook.EndpointActive, webhook.EndpointActive, webhook.EndpointPaused, webhook.EndpointDisabled, webhook.EndpointPending}
 	endpoints := 0
 	take := func(leases []webhook.Lease) {
@@ -42,7 +51,9 @@ func randomly(m *memory, r *rand.Rand) {
 		switch r.IntN(13) {
 		case 0:
 			if endpoints < 12 {
-				m.add(fmt.Sprint(endpoints), webhook.Health{Window: 1 + r.IntN(3), Slow: r.IntN(3) == 0})
+				id := fmt.Sprint(endpoints)
+				m.add(id, webhook.Health{Window: 1 + r.IntN(3), Slow: r.IntN(3) == 0}, rated(float64(r.IntN(3))/100, r.IntN(4)))
+				claimed[id] = nil
 				endpoints++
 			}
 		case 1:
@@ -57,17 +68,24 @@ func randomly(m *memory, r *rand.Rand) {
 			})
 		case 3, 4:
 			m.n++
-			req := webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{{ID: fmt.Sprint(m.n), Type: "a", Body: []byte("{}")}}}
-			if r.IntN(2) == 0 {
+			req := webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{{ID: fmt.Sprint(m.n), Type: "a", Body: []byte("{}")}}, MaxPending: bound}
+			switch r.IntN(4) {
+			case 0:
+				req.Direct = &webhook.Direct{EndpointID: id, Kind: []webhook.DeliveryKind{webhook.KindTest, webhook.KindRedelivery}[r.IntN(2)], Term: time.Minute}
+			case 1, 2:
 				req.HandOver = &webhook.HandOver{Term: time.Minute, Max: r.IntN(4)}
 			}
 			if result, err := m.Enqueue(ctx, req); err == nil {
 				take(result.Leases)
-			} else {
+				for _, l := range result.Leases {
+					require.True(m, req.Direct != nil || l.Endpoint.Rate == 0, "a rate keeps a hand-over back")
+				}
+				named(m, missing, result.Backlogged)
+			} else if req.Direct == nil || !errors.Is(err, webhook.ErrNotFound) {
 				require.ErrorIs(m, err, webhook.ErrStoreFull)
 			}
 		case 5, 6, 7:
-			req := webhook.ClaimRequest{Term: time.Duration(1+r.IntN(90)) * time.Second, Max: r.IntN(6), MaxSlow: r.IntN(3), MaxAge: 30 * time.Minute}
+			req := webhook.ClaimRequest{Term: time.Duration(1+r.IntN(90)) * time.Second, Max: r.IntN(6), MaxSlow: r.IntN(3), MaxAge: 30 * time.Minute, MaxPending: bound}
 			for range max(0, r.IntN(8)-4) { // some of them twice
 				req.Skip = append(req.Skip, webhook.EndpointRef{Tenant: "t", ID: fmt.Sprint(r.IntN(endpoints + 1))})
 			}
@@ -75,15 +93,21 @@ func randomly(m *memory, r *rand.Rand) {
 			require.NoError(m, err)
 			for _, l := range c.Leases {
 				require.NotContains(m, req.Skip, webhook.EndpointRef{Tenant: "t", ID: l.Delivery.EndpointID})
+				claimed[l.Delivery.EndpointID] = append(claimed[l.Delivery.EndpointID], time.Now())
+				keepsPace(m, l.Endpoint.Pace(), claimed[l.Delivery.EndpointID])
 			}
 			take(c.Leases)
+			named(m, missing, c.Backlogged)
+			bounded(m, bound)
 		case 8:
 			for range min(len(held), r.IntN(6)) {
 				i := r.IntN(len(held))
 				l := held[i]
 				held = append(held[:i], held[i+1:]...)
 				wait := time.Duration(r.IntN(60)) * time.Second
-				applied, err := m.Record(ctx, []webhook.Outcome{{Tenant: "t", DeliveryID: l.Delivery.ID, Token: l.Token, Kind: kinds[r.IntN(len(kinds))], Wait: wait}})
+				o := webhook.Outcome{Tenant: "t", DeliveryID: l.Delivery.ID, Token: l.Token, Kind: kinds[r.IntN(len(kinds))], Wait: wait}
+				o.Attempt.Result = results[o.Kind]
+				applied, err := m.Record(ctx, []webhook.Outcome{o})
 				require.NoError(m, err)
 				if applied[0] {
 					due[l.Delivery.ID] = time.Now().Add(wait)
@@ -112,6 +136,93 @@ func randomly(m *memory, r *rand.Rand) {
 			}
 		}
 		consistent(m)
+		queues(m, bound, missing)
+	}
+}
+
+// keepsPace holds the times of an endpoint's leases, the last of which is new, against its rate.
+func keepsPace(m *memory, p webhook.Pace, times []time.Time) {
+	m.Helper()
+	if p.Interval == 0 {
+		return
+	}
+	last := times[len(times)-1]
+	for i, at := range times {
+		require.LessOrEqual(m, len(times)-i, p.Burst+int(last.Sub(at)/p.Interval), "leases in %v", last.Sub(at))
+	}
+}
+
+// named notes who has a gap for their backlog; consistent finds out that nobody else has, and that they are named once.
+func named(m *memory, missing map[string]bool, refs []webhook.EndpointRef) {
+	m.Helper()
+	for _, ref := range refs {
+		require.Equal(m, "t", ref.Tenant)
+		require.False(m, missing[ref.ID], "endpoint %s is named, and was before", ref.ID)
+		missing[ref.ID] = true
+	}
+}
+
+// bounded looks for endpoints over the bound without an open gap, of which a claim leaves none.
+func bounded(m *memory, bound int) {
+	m.Helper()
+	list, err := m.Endpoints(context.Background(), "t")
+	require.NoError(m, err)
+	for _, e := range list {
+		s, err := m.Stats(context.Background(), "t", e.ID, time.Time{})
+		require.NoError(m, err)
+		if s.Pending >= int64(bound) {
+			gaps := m.gaps(e.ID)
+			require.NotEmpty(m, gaps)
+			require.Zero(m, gaps[0].To)
+		}
+	}
+}
+
+// queues holds what Stats and Gaps say of each endpoint against its deliveries.
+func queues(m *memory, bound int, missing map[string]bool) {
+	m.Helper()
+	page, err := m.Deliveries(context.Background(), "t", webhook.DeliveryFilter{})
+	require.NoError(m, err)
+	want := map[string]webhook.Stats{}
+	for _, d := range page.Deliveries {
+		s := want[d.EndpointID]
+		if !d.State.Final() {
+			s.Pending++
+		}
+		if d.State == webhook.DeliveryPending {
+			s.OldestPending = d.CreatedAt // the newest come first
+			if s.NextAttempt.IsZero() || d.NextAttemptAt.Before(s.NextAttempt) {
+				s.NextAttempt = d.NextAttemptAt
+			}
+		}
+		want[d.EndpointID] = s
+	}
+	list, err := m.Endpoints(context.Background(), "t")
+	require.NoError(m, err)
+	open := map[string]bool{}
+	weighed := 0
+	for _, e := range list {
+		s, err := m.Stats(context.Background(), "t", e.ID, time.Time{})
+		require.NoError(m, err)
+		s.Hours = nil
+		require.Equal(m, want[e.ID], s)
+		gaps := m.gaps(e.ID)
+		missed := len(gaps) > 0 && gaps[0].To.IsZero()
+		require.True(m, missed || e.Health.State.Queues())
+		if missed && gaps[0].Reason == webhook.GapBacklog {
+			open[e.ID] = true
+			require.True(m, e.Health.State.Queues())
+			require.Greater(m, 10*s.Pending, 9*int64(bound), "a gap is open, and the backlog worked off")
+			require.True(m, missing[e.ID], "a gap is open, and nobody was told")
+		}
+		if e.Health.State.Queues() && s.Pending > 0 {
+			weighed++
+		}
+	}
+	require.Equal(m, weighed, m.Sizes()["weighed"])
+	clear(missing)
+	for id := range open {
+		missing[id] = true
 	}
 }
 
@@ -162,7 +273,9 @@ func consistent(m *memory) {
 	for _, d := range page.Deliveries {
 		counts[d.State]++
 		if d.State == webhook.DeliveryLeased {
-			flight[d.EndpointID]++
+			if d.Kind == webhook.KindEvent { // the others need no room
+				flight[d.EndpointID]++
+			}
 			require.Len(m, d.Attempts, d.AttemptCount-1)
 		} else {
 			require.Len(m, d.Attempts, d.AttemptCount)
@@ -176,6 +289,8 @@ func consistent(m *memory) {
 	require.Equal(m, n["deliveries"], len(page.Deliveries))
 	require.Equal(m, n["resting"], n["contents at rest"])
 	require.Equal(m, n["gaps"], n["closed gaps"])
+	require.Equal(m, n["hours"], n["endpoint hours"])
+	require.Equal(m, n["live"], n["open"])
 	require.LessOrEqual(m, n["live"], 60)
 	require.LessOrEqual(m, n["finished"], 20)
 	require.LessOrEqual(m, n["idle"], 20)

@@ -35,7 +35,7 @@ func inMemory(t *testing.T, cfg *webhook.MemoryConfig, f func(m *memory)) {
 	synctest.Test(t, func(t *testing.T) { f(&memory{MemoryStore: webhook.NewMemoryStore(cfg), T: t}) })
 }
 
-func (m *memory) add(id string, h webhook.Health) webhook.Endpoint {
+func (m *memory) add(id string, h webhook.Health, changes ...func(*webhook.Endpoint)) webhook.Endpoint {
 	m.Helper()
 	if h.State == "" {
 		h.State = webhook.EndpointActive
@@ -43,7 +43,11 @@ func (m *memory) add(id string, h webhook.Health) webhook.Endpoint {
 	if h.Window == 0 {
 		h.Window = 100
 	}
-	e, err := m.CreateEndpoint(m.Context(), webhook.Endpoint{ID: id, Tenant: "t", URL: "https://example.com", Events: []string{"*"}, Health: h}, 1000)
+	e := webhook.Endpoint{ID: id, Tenant: "t", URL: "https://example.com", Events: []string{"*"}, Health: h}
+	for _, change := range changes {
+		change(&e)
+	}
+	e, err := m.CreateEndpoint(m.Context(), e, 1000)
 	require.NoError(m, err)
 	return e
 }
@@ -92,6 +96,7 @@ func TestMemoryStoreHandsOver(t *testing.T) {
 		require.True(m, result.Queued)
 		require.Equal(m, map[string]int{
 			"tenants": 1, "endpoints": 2, "types": 1, "live": 6, "pending": 3, "queued": 3, "leases": 3, "deliveries": 6, "events": 3, "log": 6, "endpoint logs": 6, "named": 1,
+			"open": 6, "weighed": 2,
 		}, m.Sizes())
 		require.Empty(m, m.claim(10))
 		m.finish(webhook.OutcomeDelivered, result.Leases...)

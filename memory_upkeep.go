@@ -188,6 +188,7 @@ func (s *MemoryStore) erase(t *memTenant, rows int, now memInstant) (done int) {
 	for _, ep := range t.order {
 		ep.deleted = true
 		ep.Health.State = EndpointDisabled // what is pending is not handed out before it is removed
+		ep.gap = nil                       // and no outcome closes it
 		s.place(ep)
 	}
 	if len(t.order) > 0 {
