@@ -88,3 +88,22 @@ func TestClaimsOfOneTransactionKeepToARate(t *testing.T) {
 	require.Empty(t, claim(t, s, 10))
 	requireInvariants(t, path)
 }
+
+// TestALowerBurstDoesNotWaitForTheOldOne has an endpoint use up a burst and get a smaller one.
+func TestALowerBurstDoesNotWaitForTheOldOne(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	s := open(t, path)
+	e := endpoint(t, s, "t", "we_1", rate(slowly, 8))
+	emit(t, s, "t", events(20)...)
+	require.Len(t, claim(t, s, 10), 8)
+	e.Burst = 2
+	_, err := s.UpdateEndpoint(t.Context(), e, nil)
+	require.NoError(t, err)
+	c, err := s.Claim(t.Context(), webhook.ClaimRequest{Owner: "one", Term: 10_000 * time.Hour, Max: 10, MaxSlow: 10})
+	require.NoError(t, err)
+	require.Empty(t, c.Leases)
+	require.Positive(t, c.Next)
+	require.LessOrEqual(t, c.Next, 1000*time.Second)
+	requireInvariants(t, path)
+}
