@@ -16,10 +16,38 @@ const (
 SELECT coalesce((SELECT min(due_at) FROM {deliveries} WHERE turn = 2) <= clock_timestamp(), false)
 	OR $1::bigint > 0 AND coalesce((SELECT min(created_at) FROM {deliveries} WHERE turn < 2) <= clock_timestamp() - $1::bigint * interval '1 microsecond', false)`
 
-	// sqlRoute takes what was enqueued out of the inbox: endpoints that got something may be served, and what they
-	// missed is added to their gaps. What is for a lane that somebody else holds stays for the next call, so that it
-	// waits for nobody. A lane that is already eligible is not written.
-	sqlRoute = `
+	// sqlTurns locks the lanes whose turn it is. $1 and $2 are how many, $3 and $4 those that are to be skipped.
+	sqlTurns = `
+WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
+skip AS MATERIALIZED (SELECT * FROM unnest($3::text[], $4::text[]) AS s (tenant, id)),
+normal AS MATERIALIZED (
+	SELECT l.* FROM {lanes} l
+	WHERE NOT l.slow AND l.eligible_at <= (SELECT now FROM clock) AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)
+	ORDER BY l.eligible_at LIMIT $1::int FOR UPDATE SKIP LOCKED
+),
+slow AS MATERIALIZED (
+	SELECT l.* FROM {lanes} l
+	WHERE l.slow AND l.eligible_at <= (SELECT now FROM clock) AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)
+	ORDER BY l.eligible_at LIMIT $2::int FOR UPDATE SKIP LOCKED
+)
+SELECT b.tenant, b.id, b.slow, b.state, b.paused_until, b.window_size, b.pace_interval, b.burst, b.paced_at, b.last_first, b.deleted, clock.now
+FROM (TABLE normal UNION ALL TABLE slow) b, clock ORDER BY b.eligible_at`
+
+	// sqlBury fails what was enqueued for endpoints while they were deleted. Whoever runs it has the lanes.
+	sqlBury = `
+WITH failed AS (
+	UPDATE {deliveries} d SET state = 'failed', turn = NULL, reason = 'endpoint_deleted', due_at = NULL, finished_at = clock_timestamp()
+	FROM unnest($1::text[], $2::text[]) AS l (tenant, id) WHERE d.tenant = l.tenant AND d.endpoint_id = l.id AND d.turn < 2
+	RETURNING d.tenant, d.endpoint_id
+)
+UPDATE {lanes} l SET pending = l.pending - f.n FROM (SELECT tenant, endpoint_id, count(*) AS n FROM failed GROUP BY tenant, endpoint_id) f
+WHERE l.tenant = f.tenant AND l.id = f.endpoint_id`
+)
+
+// sqlRoute takes the inbox in: endpoints that got something may be served, what they missed is added to their gaps,
+// and how much is pending to their lanes. What is for a lane that somebody else holds stays for the next call, so
+// that it waits for nobody.
+var sqlRoute = `
 WITH box AS MATERIALIZED (SELECT ctid AS place, tenant, endpoint_id, gap, events, at FROM {inbox} LIMIT 20000 FOR UPDATE SKIP LOCKED),
 told AS MATERIALIZED (
 	SELECT tenant, endpoint_id, gap, array_agg(place) AS places, sum(events) AS events, min(at) AS at FROM box GROUP BY tenant, endpoint_id, gap
@@ -36,64 +64,27 @@ lost AS ( -- of tenants that were erased meanwhile
 missed AS (
 	UPDATE {gaps} g SET count = g.count + h.events FROM held h WHERE g.tenant = h.tenant AND g.endpoint_id = h.endpoint_id AND g.number = h.gap
 )
-UPDATE {lanes} l SET eligible_at = greatest(h.at, l.served_at, CASE WHEN l.state = 'paused' THEN l.paused_until END)
+UPDATE {lanes} l SET pending = l.pending + h.events,
+	eligible_at = CASE WHEN h.at IS NOT NULL AND (l.state IN ('active', 'paused') OR l.deleted)
+		THEN least(l.eligible_at, greatest(h.at, ` + notBefore("l", "l") + `)) ELSE l.eligible_at END
 FROM held h
-WHERE h.gap IS NULL AND l.tenant = h.tenant AND l.id = h.endpoint_id AND (l.state IN ('active', 'paused') OR l.deleted)
-	AND (l.eligible_at IS NULL OR l.eligible_at > greatest(h.at, l.served_at, CASE WHEN l.state = 'paused' THEN l.paused_until END))`
+WHERE h.gap IS NULL AND l.tenant = h.tenant AND l.id = h.endpoint_id`
 
-	// sqlTurns locks the lanes whose turn it is. $1 and $2 are how many, $3 and $4 those that are to be skipped.
-	sqlTurns = `
-WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
-skip AS MATERIALIZED (SELECT * FROM unnest($3::text[], $4::text[]) AS s (tenant, id)),
-normal AS MATERIALIZED (
-	SELECT l.* FROM {lanes} l
-	WHERE NOT l.slow AND l.eligible_at <= (SELECT now FROM clock) AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)
-	ORDER BY l.eligible_at LIMIT $1::int FOR UPDATE SKIP LOCKED
-),
-slow AS MATERIALIZED (
-	SELECT l.* FROM {lanes} l
-	WHERE l.slow AND l.eligible_at <= (SELECT now FROM clock) AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)
-	ORDER BY l.eligible_at LIMIT $2::int FOR UPDATE SKIP LOCKED
-)
-SELECT b.tenant, b.id, b.slow, b.state, b.paused_until, b.window_size, b.last_first, b.deleted, clock.now
-FROM (TABLE normal UNION ALL TABLE slow) b, clock ORDER BY b.eligible_at`
-
-	// sqlBury fails what was enqueued for endpoints while they were deleted.
-	sqlBury = `
-UPDATE {deliveries} d SET state = 'failed', turn = NULL, reason = 'endpoint_deleted', due_at = NULL, finished_at = clock_timestamp()
-FROM unnest($1::text[], $2::text[]) AS l (tenant, id) WHERE d.tenant = l.tenant AND d.endpoint_id = l.id AND d.turn < 2`
-
-	// sqlNext says when there is something to claim again, and what keeps the rest back.
-	sqlNext = `
-WITH skip AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[]) AS s (tenant, id)),
-clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
-SELECT now,
-	(SELECT l.eligible_at FROM {lanes} l WHERE NOT l.slow AND l.eligible_at IS NOT NULL
-		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
-	(SELECT l.eligible_at FROM {lanes} l WHERE l.slow AND l.eligible_at IS NOT NULL
-		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
-	(SELECT l.eligible_at FROM {lanes} l WHERE l.slow AND l.eligible_at > now
-		AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id) ORDER BY l.eligible_at LIMIT 1),
-	(SELECT min(due_at) FROM {deliveries} WHERE turn = 2),
-	(SELECT min(created_at) FROM {deliveries} WHERE turn < 2),
-	EXISTS (SELECT FROM {lanes} l WHERE l.full_window AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)),
-	EXISTS (SELECT FROM {inbox})
-FROM clock`
-)
-
-// sqlLease leases what is due in the lanes. Of each it takes the ones that fell due first, first attempts and others
-// in turn (pos), and of all lanes first one of each and then the next (rank).
+// sqlLease leases what is due in the lanes, as much of each as its window and its rate let go. Of each it takes the ones
+// that fell due first, first attempts and others in turn (pos), and of all lanes first one of each and then the next
+// (rank).
 var sqlLease = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 lane AS MATERIALIZED (
-	SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::bool[], $5::bool[]) WITH ORDINALITY AS l (tenant, id, room, last_first, slow, n)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::bool[], $5::bool[], $13::int[]) WITH ORDINALITY
+		AS l (tenant, id, room, last_first, slow, pace, n)
 ),
 due AS MATERIALIZED (
 	SELECT l.n, l.slow, l.tenant, c.id, row_number() OVER (PARTITION BY l.n ORDER BY c.pos) AS rank
 	FROM lane l
 	CROSS JOIN clock
 	CROSS JOIN LATERAL (
-		SELECT greatest(0, least(CASE WHEN l.slow THEN $7::int ELSE $6::int END, l.room - ` + leases("l.tenant", "l.id", "l.room") + `)) AS n) room
+		SELECT greatest(0, least(CASE WHEN l.slow THEN $7::int ELSE $6::int END, l.pace, l.room - ` + leases("l.tenant", "l.id", "l.room") + `)) AS n) room
 	CROSS JOIN LATERAL (
 		SELECT b.id, b.pos FROM (
 			SELECT f.id, 2 * row_number() OVER (ORDER BY f.due_at) + l.last_first::int AS pos FROM (
@@ -121,8 +112,11 @@ leased AS (
 	RETURNING d.*, c.n, c.rank
 ),
 served AS (
-	UPDATE {lanes} l SET served_at = b.leased_at, last_first = b.attempts = 1
-	FROM (SELECT DISTINCT ON (tenant, endpoint_id) tenant, endpoint_id, leased_at, attempts FROM leased ORDER BY tenant, endpoint_id, rank DESC) b
+	UPDATE {lanes} l SET served_at = b.leased_at, last_first = b.attempts = 1,
+		paced_at = CASE WHEN l.pace_interval > 0 THEN greatest(l.paced_at, b.leased_at) + b.leases * l.pace_interval * interval '1 microsecond' ELSE l.paced_at END
+	FROM (
+		SELECT DISTINCT ON (tenant, endpoint_id) tenant, endpoint_id, leased_at, attempts, count(*) OVER (PARTITION BY tenant, endpoint_id) AS leases
+		FROM leased ORDER BY tenant, endpoint_id, rank DESC) b
 	WHERE l.tenant = b.tenant AND l.id = b.endpoint_id
 )
 SELECT d.n, ` + deliveryColumns + `, d.token::text, d.leased_at, d.last_secret, ` + eventColumns + `
@@ -139,6 +133,7 @@ RETURNING ` + endpointColumns
 func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
 	// A lane may turn out to have nothing to hand out, since what it waited for expired or was erased. It is corrected
 	// then, but others may be behind it.
+	var backlogged []webhook.EndpointRef // by what is committed
 	for range repeats {
 		var c claim
 		err := s.inTx(ctx, "claim", func(t *tx) error {
@@ -148,19 +143,25 @@ func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Cl
 		if err != nil {
 			return webhook.Claimed{}, err
 		}
+		backlogged = append(backlogged, c.backlogged...)
 		if c.again {
 			more, err := s.settle(ctx, req.MaxAge)
-			if err != nil || more {
-				return webhook.Claimed{}, err // Next is 0: come back for the rest at once
+			if err != nil {
+				return webhook.Claimed{}, err
+			}
+			if more {
+				return webhook.Claimed{Backlogged: backlogged}, nil // Next is 0: come back for the rest at once
 			}
 			continue
 		}
 		if len(c.leases) > 0 || len(c.lanes) == 0 {
 			failpoint.Pass(failpoint.K7)
-			return c.claimed(), nil
+			claimed := c.claimed()
+			claimed.Backlogged = backlogged
+			return claimed, nil
 		}
 	}
-	return webhook.Claimed{Blocked: true}, nil
+	return webhook.Claimed{Blocked: true, Backlogged: backlogged}, nil
 }
 
 // lane is an endpoint whose turn it is.
@@ -170,12 +171,21 @@ type lane struct {
 	state           webhook.EndpointState
 	pausedUntil     *time.Time
 	window          int32
+	paceInterval    int64 // microseconds
+	burst           int32
+	pacedAt         *time.Time
 	deleted         bool
 	now             time.Time
 }
 
 func (l *lane) serves() bool {
 	return !l.deleted && (l.state == webhook.EndpointActive || l.state == webhook.EndpointPaused && !at(l.pausedUntil).After(l.now))
+}
+
+// pace is how many leases the endpoint's rate lets go.
+func (l *lane) pace() int32 {
+	p := webhook.Pace{Interval: time.Duration(l.paceInterval) * time.Microsecond, Burst: int(l.burst)}
+	return small(p.Room(max(0, at(l.pacedAt).Sub(l.now))))
 }
 
 // claim is one transaction of Claim.
@@ -186,6 +196,8 @@ type claim struct {
 	lanes  []lane
 	leases []webhook.Lease
 	next   next
+
+	backlogged []webhook.EndpointRef
 }
 
 func (c *claim) run(ctx context.Context) error {
@@ -200,7 +212,8 @@ func (c *claim) run(ctx context.Context) error {
 	c.queue(sqlTurns, limit, slow, skipTenants, skipIDs).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var l lane
-			if err := rows.Scan(&l.tenant, &l.id, &l.slow, &l.state, &l.pausedUntil, &l.window, &l.lastFirst, &l.deleted, &l.now); err != nil {
+			err := rows.Scan(&l.tenant, &l.id, &l.slow, &l.state, &l.pausedUntil, &l.window, &l.paceInterval, &l.burst, &l.pacedAt, &l.lastFirst, &l.deleted, &l.now)
+			if err != nil {
 				return err
 			}
 			c.lanes = append(c.lanes, l)
@@ -213,7 +226,11 @@ func (c *claim) run(ctx context.Context) error {
 	if err := results.Close(); err != nil {
 		return err
 	}
-	if c.again || len(c.lanes) == 0 {
+	if c.again {
+		return c.commit(ctx)
+	}
+	c.bound()
+	if len(c.lanes) == 0 {
 		return c.commit(ctx)
 	}
 	c.lease(limit, slow)
@@ -224,7 +241,7 @@ func (c *claim) run(ctx context.Context) error {
 // lease queues what leases the deliveries of the lanes and corrects the lanes.
 func (c *claim) lease(limit, slow int32) {
 	var tenants, ids, buriedTenants, buriedIDs, allTenants, allIDs []string
-	var rooms []int32
+	var rooms, paces []int32
 	var lastFirst, slows []bool
 	normals := int32(0)
 	for _, l := range c.lanes {
@@ -234,7 +251,7 @@ func (c *claim) lease(limit, slow int32) {
 			buriedTenants, buriedIDs = append(buriedTenants, l.tenant), append(buriedIDs, l.id)
 		case l.serves():
 			tenants, ids, rooms = append(tenants, l.tenant), append(ids, l.id), append(rooms, max(l.window, 1))
-			lastFirst, slows = append(lastFirst, l.lastFirst), append(slows, l.slow)
+			lastFirst, slows, paces = append(lastFirst, l.lastFirst), append(slows, l.slow), append(paces, l.pace())
 			if !l.slow {
 				normals++
 			}
@@ -250,7 +267,7 @@ func (c *claim) lease(limit, slow int32) {
 	endpoints := map[key]*webhook.Endpoint{}
 	if len(ids) > 0 {
 		c.queue(sqlLease, tenants, ids, rooms, lastFirst, slows, share(limit, normals), share(slow, int32(len(ids))-normals), limit, slow,
-			micros(c.req.MaxAge), c.req.Owner, micros(c.req.Term)).Query(func(rows pgx.Rows) error {
+			micros(c.req.MaxAge), c.req.Owner, micros(c.req.Term), paces).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				var n int64
 				var row deliveryRow
@@ -289,52 +306,4 @@ func (c *claim) lease(limit, slow int32) {
 		}
 		return rows.Err()
 	})
-}
-
-// next is what sqlNext answers.
-type next struct {
-	now                                        time.Time
-	normal, slow, slowLater, leaseEnds, oldest *time.Time
-	full, inbox                                bool
-}
-
-func (c *claim) ask(skipTenants, skipIDs []string) {
-	c.queue(sqlNext, skipTenants, skipIDs).QueryRow(func(row pgx.Row) error {
-		n := &c.next
-		return row.Scan(&n.now, &n.normal, &n.slow, &n.slowLater, &n.leaseEnds, &n.oldest, &n.full, &n.inbox)
-	})
-}
-
-// claimed is the answer, once the transaction is committed.
-func (c *claim) claimed() webhook.Claimed {
-	out := webhook.Claimed{Leases: c.leases, Next: -1}
-	slow := c.req.MaxSlow
-	for i := range c.leases {
-		if c.leases[i].Endpoint.Health.Slow {
-			slow--
-		}
-	}
-	n := &c.next
-	sooner := func(t time.Time) {
-		if wait := max(0, t.Sub(n.now)); out.Next < 0 || wait < out.Next {
-			out.Next = wait
-		}
-	}
-	for _, t := range []*time.Time{n.normal, n.slowLater, n.leaseEnds} {
-		if t != nil {
-			sooner(*t)
-		}
-	}
-	if n.slow != nil && slow > 0 {
-		sooner(*n.slow)
-	}
-	if n.oldest != nil && c.req.MaxAge > 0 {
-		sooner(n.oldest.Add(min(c.req.MaxAge, longest)))
-	}
-	if n.inbox { // of a lane that somebody else held
-		sooner(n.now)
-	}
-	due := func(t *time.Time) bool { return t != nil && !t.After(n.now) }
-	out.Blocked = n.full || due(n.normal) || due(n.slow)
-	return out
 }

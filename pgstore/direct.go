@@ -27,11 +27,17 @@ ON CONFLICT (tenant, id) DO NOTHING`
 WHERE e.tenant = $1::text AND e.id = $2::text AND e.deleted_at IS NULL`
 
 	sqlDirect = `
-WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
-INSERT INTO {deliveries} AS d (tenant, id, event_id, event_type, endpoint_id, kind, state, turn, created_at, due_at, attempts, redelivery_of, token, owner, leased_at)
-SELECT $1::text, ` + newID + `, i.id, i.type, $4::text, $5::text, 'leased', 2, now, now + $8::bigint * interval '1 microsecond', 1, $6::text, gen_random_uuid(), $7::text, now
-FROM unnest($2::text[], $3::text[]) AS i (id, type), clock
-RETURNING ` + deliveryColumns + `, d.token::text, d.leased_at`
+WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
+made AS (
+	INSERT INTO {deliveries} AS d (tenant, id, event_id, event_type, endpoint_id, kind, state, turn, created_at, due_at, attempts,
+		redelivery_of, asked_by, token, owner, leased_at)
+	SELECT $1::text, ` + newID + `, i.id, i.type, $4::text, $5::text, 'leased', 2, now, now + $8::bigint * interval '1 microsecond', 1,
+		$6::text, $9::text, gen_random_uuid(), $7::text, now
+	FROM unnest($2::text[], $3::text[]) AS i (id, type), clock
+	RETURNING d.*
+),
+told AS (INSERT INTO {inbox} (tenant, endpoint_id, gap, events) SELECT $1::text, $4::text, NULL, count(*) FROM made HAVING count(*) > 0)
+SELECT ` + deliveryColumns + `, d.token::text, d.leased_at FROM made d`
 )
 
 // direct makes leased deliveries for one endpoint. It is what a person waits for who pressed a button, so it goes
@@ -85,7 +91,7 @@ func (s *Store) direct(ctx context.Context, tenant string, events []prepared, to
 		}
 		failpoint.Pass(failpoint.K1)
 
-		t.queue(sqlDirect, tenant, args.ids, types, to.EndpointID, string(to.Kind), to.RedeliveryOf, to.Owner, micros(to.Term)).Query(func(rows pgx.Rows) error {
+		t.queue(sqlDirect, tenant, args.ids, types, to.EndpointID, string(to.Kind), to.RedeliveryOf, to.Owner, micros(to.Term), to.AskedBy).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				var row deliveryRow
 				var token string

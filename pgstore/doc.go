@@ -44,7 +44,7 @@
 //
 // # Tables
 //
-// They are eight and a row with their version, described column by column in SCHEMA.md beside this file. Deliveries,
+// They are nine and a row with their version, described column by column in SCHEMA.md beside this file. Deliveries,
 // lanes and the inbox are written all the time: leave autovacuum on, and beware of transactions that stay open for
 // hours, which keep it from its work.
 package pgstore

@@ -21,40 +21,49 @@ SELECT EXISTS (SELECT FROM {endpoints} WHERE tenant = $1::text AND id = $2::text
 	(SELECT count(*) FROM {endpoints} WHERE tenant = $1::text AND deleted_at IS NULL), clock_timestamp()`
 
 	sqlCreate = `
-INSERT INTO {endpoints} (tenant, id, url, events, description, secrets, version, created_at)
-VALUES ($1::text, $2::text, $3::text, $4::text[], $5::text, $6::text::jsonb, 1, $7::timestamptz)`
+INSERT INTO {endpoints} (tenant, id, url, events, description, rate, burst, max_in_flight, timeout, headers, secrets, version, created_at)
+VALUES ($1::text, $2::text, $3::text, $4::text[], $5::text, $6::float8, $7::int, $8::int, $9::bigint, $10::text::jsonb, $11::text::jsonb, 1, $12::timestamptz)`
 
 	sqlUnsubscribe = `DELETE FROM {subscriptions} WHERE tenant = $1::text AND endpoint_id = $2::text`
 	sqlSubscribe   = `INSERT INTO {subscriptions} (tenant, endpoint_id, type) SELECT $1::text, $2::text, unnest($3::text[])`
 
 	sqlCreateLane = `
-INSERT INTO {lanes} (tenant, id, state, reason, verified, generation, window_size, slow, failures, accepted_secret)
-VALUES ($1::text, $2::text, 'active', '', false, 0, 0, false, 0, '')`
+INSERT INTO {lanes} (tenant, id, state, reason, verified, generation, window_size, slow, failures, accepted_secret, pace_interval, burst)
+VALUES ($1::text, $2::text, 'active', '', false, 0, 0, false, 0, '', $3::bigint, $4::int)`
+
+	// Its moment stays as it is, so that whoever changes the rate and changes it back gets no burst for it. It may not lie
+	// further ahead than the burst reaches, or a slow rate would go on holding back what has a quick one now.
+	sqlRepace = `
+UPDATE {lanes} SET pace_interval = $3::bigint, burst = $4::int, paced_at = CASE WHEN $3::bigint = 0 OR paced_at IS NULL THEN paced_at
+	ELSE least(paced_at, $5::timestamptz + $3::bigint * $4::int * interval '1 microsecond') END
+WHERE tenant = $1::text AND id = $2::text`
 
 	sqlEndpoints = `SELECT ` + endpointColumns + ` FROM {endpoints} e JOIN {lanes} l ON l.tenant = e.tenant AND l.id = e.id
 WHERE e.tenant = $1::text AND e.deleted_at IS NULL ORDER BY e.seq`
 
 	sqlHoldOne = `
-SELECT l.tenant, l.id, l.deleted, l.gap, l.gaps_made, ` + healthColumns + `
+SELECT ` + heldColumns + `
 FROM {lanes} l WHERE l.tenant = $1::text AND l.id = $2::text AND NOT l.deleted FOR UPDATE`
 
 	sqlNow = `SELECT clock_timestamp()`
 
 	sqlUpdate = `
-UPDATE {endpoints} SET url = $3::text, events = $4::text[], description = $5::text, secrets = $6::text::jsonb, version = version + 1
+UPDATE {endpoints} SET url = $3::text, events = $4::text[], description = $5::text, rate = $6::float8, burst = $7::int,
+	max_in_flight = $8::int, timeout = $9::bigint, headers = $10::text::jsonb, secrets = $11::text::jsonb, version = version + 1
 WHERE tenant = $1::text AND id = $2::text`
 
-	sqlDelete = `UPDATE {endpoints} SET deleted_at = $3::timestamptz, secrets = '[]' WHERE tenant = $1::text AND id = $2::text`
+	sqlDelete = `UPDATE {endpoints} SET deleted_at = $3::timestamptz, headers = '[]', secrets = '[]' WHERE tenant = $1::text AND id = $2::text`
 
-	sqlDeleteLane = `UPDATE {lanes} SET deleted = true, eligible_at = NULL, full_window = false, gap = NULL WHERE tenant = $1::text AND id = $2::text`
+	sqlDeleteLane = `UPDATE {lanes} SET deleted = true, eligible_at = NULL, full_window = false, gap = NULL, backlogged = false WHERE tenant = $1::text AND id = $2::text`
 )
 
 // CreateEndpoint implements [webhook.Endpoints].
 func (s *Store) CreateEndpoint(ctx context.Context, e webhook.Endpoint, limit int) (webhook.Endpoint, error) {
-	secrets, err := packSecrets(e.Secrets)
+	owned, err := ownerArgs(&e)
 	if err != nil {
 		return webhook.Endpoint{}, fail("create endpoint", err)
 	}
+	pace := e.Pace()
 	var stored webhook.Endpoint
 	err = s.inTx(ctx, "create endpoint", func(t *tx) error {
 		var taken bool
@@ -71,9 +80,9 @@ func (s *Store) CreateEndpoint(ctx context.Context, e webhook.Endpoint, limit in
 		case count >= limit:
 			return fmt.Errorf("%w: %d", webhook.ErrTooManyEndpoints, count)
 		}
-		t.queue(sqlCreate, e.Tenant, e.ID, e.URL, filled(e.Events), e.Description, secrets, now)
+		t.queue(sqlCreate, append(owned, now)...)
 		t.queue(sqlSubscribe, e.Tenant, e.ID, subscriptions(e.Events))
-		t.queue(sqlCreateLane, e.Tenant, e.ID)
+		t.queue(sqlCreateLane, e.Tenant, e.ID, micros(pace.Interval), small(pace.Burst))
 		lane := &held{ref: ref{e.Tenant, e.ID}, after: e.Health}
 		lane.after.Since = now
 		t.judged([]*held{lane}, now)
@@ -94,6 +103,21 @@ func subscriptions(events []string) []string {
 		return []string{webhook.AllEvents}
 	}
 	return slices.Compact(slices.Sorted(slices.Values(events)))
+}
+
+// ownerArgs are an endpoint's key and what its owner decides.
+func ownerArgs(e *webhook.Endpoint) ([]any, error) {
+	headers, err := packHeaders(e.StoredHeaders)
+	if err != nil {
+		return nil, err
+	}
+	secrets, err := packSecrets(e.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	return []any{
+		e.Tenant, e.ID, e.URL, filled(e.Events), e.Description, e.Rate, small(e.Burst), small(e.MaxInFlight), int64(e.Timeout), headers, secrets,
+	}, nil
 }
 
 // filled is a list that is not NULL.
@@ -159,10 +183,11 @@ func (t *tx) hold(ctx context.Context, tenant, id string) (*held, time.Time, err
 
 // UpdateEndpoint implements [webhook.Endpoints].
 func (s *Store) UpdateEndpoint(ctx context.Context, e webhook.Endpoint, judge webhook.Judge) (webhook.Endpoint, error) {
-	secrets, err := packSecrets(e.Secrets)
+	owned, err := ownerArgs(&e)
 	if err != nil {
 		return webhook.Endpoint{}, fail("update endpoint", err)
 	}
+	pace := e.Pace()
 	var stored webhook.Endpoint
 	err = s.inTx(ctx, "update endpoint", func(t *tx) error {
 		lane, now, err := t.hold(ctx, e.Tenant, e.ID)
@@ -179,7 +204,8 @@ func (s *Store) UpdateEndpoint(ctx context.Context, e webhook.Endpoint, judge we
 		if judge != nil {
 			lane.after = judge(lane.before, now)
 		}
-		t.queue(sqlUpdate, e.Tenant, e.ID, e.URL, filled(e.Events), e.Description, secrets)
+		t.queue(sqlUpdate, owned...)
+		t.queue(sqlRepace, e.Tenant, e.ID, micros(pace.Interval), small(pace.Burst), now)
 		t.queue(sqlUnsubscribe, e.Tenant, e.ID)
 		t.queue(sqlSubscribe, e.Tenant, e.ID, subscriptions(e.Events))
 		t.judged([]*held{lane}, now)

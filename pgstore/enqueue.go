@@ -17,16 +17,17 @@ import (
 // newID makes a delivery's id from the column now: its order is that of (created_at, id), which is how lists page.
 const newID = `'dlv_' || lpad(to_hex((extract(epoch FROM now) * 1000000)::bigint), 14, '0') || replace(gen_random_uuid()::text, '-', '')`
 
-// subscribers are the lanes of the endpoints that get an event of the row event, or miss it.
+// subscribers are the lanes of the endpoints that get an event of the row event, or miss it: where a gap is open.
 func subscribers(event string) string {
 	return `(
-		SELECT l.id, CASE WHEN l.state IN ('active', 'paused') THEN NULL ELSE l.gap END AS gap, l.state, l.slow, l.window_size
+		SELECT l.id, l.gap, l.state, l.slow, l.window_size, l.pace_interval
 		FROM {subscriptions} u JOIN {lanes} l ON l.tenant = u.tenant AND l.id = u.endpoint_id
 		WHERE u.tenant = ` + event + `.tenant AND u.type IN (` + event + `.type, '*') OFFSET 0)`
 }
 
 // sqlEnqueue stores events of many requests, matches them and hands some deliveries over, in one statement. It locks
-// nothing that is there already, but for an event that comes again.
+// nothing that is there already, but for an event that comes again. What it made, the inbox is told of: a bound on the
+// deliveries that wait is kept by the next Claim.
 //
 // An event that is known with another digest violates NOT NULL, which takes all of the statement back; that way it
 // holds as well against one that another transaction commits meanwhile, which this statement's snapshot does not show.
@@ -45,7 +46,7 @@ stored AS (
 ),
 matched AS MATERIALIZED (
 	SELECT i.n, i.request, i.tenant, i.id AS event_id, i.type, i.hand_max, i.owner, i.term, l.id AS endpoint_id, l.gap,
-		i.hand_max > 0 AND l.state = 'active' AND NOT l.slow AS free, greatest(l.window_size, 1) AS room
+		i.hand_max > 0 AND l.gap IS NULL AND l.state = 'active' AND NOT l.slow AND l.pace_interval = 0 AS free, greatest(l.window_size, 1) AS room
 	FROM stored s JOIN input i ON i.tenant = s.tenant AND i.id = s.id CROSS JOIN LATERAL ` + subscribers("i") + ` l
 ),
 rooms AS MATERIALIZED (
@@ -73,10 +74,9 @@ made AS (
 ),
 told AS (
 	INSERT INTO {inbox} (tenant, endpoint_id, gap, events, at)
-	SELECT t.tenant, t.endpoint_id, t.gap, count(*), min(clock.now) FROM (
-		SELECT tenant, endpoint_id, NULL::bigint AS gap FROM made WHERE turn = 0
-		UNION ALL SELECT tenant, endpoint_id, gap FROM matched WHERE gap IS NOT NULL) t, clock
-	GROUP BY t.tenant, t.endpoint_id, t.gap
+	SELECT m.tenant, m.endpoint_id, NULL, count(*), min(clock.now) FILTER (WHERE m.turn = 0) FROM made m, clock GROUP BY m.tenant, m.endpoint_id
+	UNION ALL
+	SELECT tenant, endpoint_id, gap, count(*), NULL FROM matched WHERE gap IS NOT NULL GROUP BY tenant, endpoint_id, gap
 )
 SELECT clock.now, waits.requests, g.events, g.ids, g.tokens, ` + endpointColumns + `
 FROM clock

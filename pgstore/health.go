@@ -14,14 +14,18 @@ type held struct {
 	deleted       bool
 	gap           *int64
 	gapsMade      int64
+	backlogged    bool
+	finished      int64 // of its deliveries, in this transaction
 	before, after webhook.Health
 }
 
-// scanHeld reads l.tenant, l.id, l.deleted, l.gap, l.gaps_made and healthColumns.
+// heldColumns are those that scanHeld reads.
+const heldColumns = `l.tenant, l.id, l.deleted, l.gap, l.gaps_made, l.backlogged, ` + healthColumns
+
 func scanHeld(rows pgx.Rows) (*held, error) {
 	var h held
 	var health healthRow
-	if err := rows.Scan(append([]any{&h.tenant, &h.id, &h.deleted, &h.gap, &h.gapsMade}, health.dest()...)...); err != nil {
+	if err := rows.Scan(append([]any{&h.tenant, &h.id, &h.deleted, &h.gap, &h.gapsMade, &h.backlogged}, health.dest()...)...); err != nil {
 		return nil, err
 	}
 	h.before = health.value()
@@ -34,12 +38,13 @@ func scanHeld(rows pgx.Rows) (*held, error) {
 var sqlJudged = `
 UPDATE {lanes} l SET state = k.state, reason = k.reason, since = k.since, verified = k.verified, generation = k.generation,
 	window_size = k.window_size, slow = k.slow, paused_until = k.paused_until, failures = k.failures, failing_since = k.failing_since,
-	last_success = k.last_success, accepted_secret = k.accepted_secret, gap = k.gap, gaps_made = k.gaps_made,
+	last_failure = k.last_failure, last_success = k.last_success, accepted_secret = k.accepted_secret,
+	gap = k.gap, gaps_made = k.gaps_made, backlogged = k.backlogged, pending = l.pending - k.finished,
 	(eligible_at, full_window) = ` + placed("l", "k") + `
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bool[], $7::bigint[], $8::int[], $9::bool[], $10::timestamptz[],
-	$11::int[], $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bigint[], $16::bigint[])
-	AS k (tenant, id, state, reason, since, verified, generation, window_size, slow, paused_until, failures, failing_since, last_success,
-		accepted_secret, gap, gaps_made)
+	$11::int[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[], $15::text[], $16::bigint[], $17::bigint[], $18::bool[], $19::bigint[])
+	AS k (tenant, id, state, reason, since, verified, generation, window_size, slow, paused_until, failures, failing_since, last_failure,
+		last_success, accepted_secret, gap, gaps_made, backlogged, finished)
 WHERE l.tenant = k.tenant AND l.id = k.id`
 
 const (
@@ -54,7 +59,8 @@ UPDATE {gaps} g SET to_at = $4::timestamptz
 FROM unnest($1::text[], $2::text[], $3::bigint[]) AS i (tenant, id, number) WHERE g.tenant = i.tenant AND g.endpoint_id = i.id AND g.number = i.number`
 )
 
-// judged queues the statements that store what became of the lanes: health, gaps, and when it is their turn.
+// judged queues the statements that store what became of the lanes: health, gaps, how much is pending, and when it is
+// their turn. The gap of a backlog stays open in the states that queue, and is no reason for another one to stay.
 func (t *tx) judged(lanes []*held, now time.Time) {
 	var opened, closed gapArgs
 	var a healthArgs
@@ -63,17 +69,17 @@ func (t *tx) judged(lanes []*held, now time.Time) {
 		switch {
 		case l.deleted:
 		case h.State.Queues():
-			if l.gap != nil {
+			if l.gap != nil && !l.backlogged {
 				closed.add(l.ref, *l.gap, "")
 				l.gap = nil
 			}
-		case l.gap == nil || h.State != old.State || h.Reason != old.Reason:
+		case l.gap == nil || l.backlogged || h.State != old.State || h.Reason != old.Reason:
 			if l.gap != nil {
 				closed.add(l.ref, *l.gap, "")
 			}
 			l.gapsMade++
 			number := l.gapsMade
-			l.gap = &number
+			l.gap, l.backlogged = &number, false
 			opened.add(l.ref, number, gapReason(h.State))
 		}
 		a.add(l)
@@ -85,7 +91,7 @@ func (t *tx) judged(lanes []*held, now time.Time) {
 		t.queue(sqlOpenGap, opened.tenants, opened.ids, opened.numbers, opened.reasons, now)
 	}
 	t.queue(sqlJudged, a.tenants, a.ids, a.states, a.reasons, a.since, a.verified, a.generations, a.windows, a.slow, a.paused,
-		a.failures, a.failing, a.success, a.accepted, a.gaps, a.made)
+		a.failures, a.failing, a.failed, a.success, a.accepted, a.gaps, a.made, a.backlogged, a.finished)
 }
 
 func gapReason(s webhook.EndpointState) webhook.GapReason {
@@ -106,9 +112,9 @@ func (a *gapArgs) add(lane ref, number int64, reason webhook.GapReason) {
 
 type healthArgs struct {
 	tenants, ids, states, reasons, accepted []string
-	since, paused, failing, success         []*time.Time
-	verified, slow                          []bool
-	generations, made                       []int64
+	since, paused, failing, failed, success []*time.Time
+	verified, slow, backlogged              []bool
+	generations, made, finished             []int64
 	windows, failures                       []int32
 	gaps                                    []*int64
 }
@@ -116,8 +122,10 @@ type healthArgs struct {
 func (a *healthArgs) add(l *held) {
 	h := l.after
 	a.tenants, a.ids, a.states, a.reasons = append(a.tenants, l.tenant), append(a.ids, l.id), append(a.states, string(h.State)), append(a.reasons, string(h.Reason))
-	a.since, a.paused, a.failing, a.success = append(a.since, moment(h.Since)), append(a.paused, moment(h.PausedUntil)), append(a.failing, moment(h.FailingSince)), append(a.success, moment(h.LastSuccess))
+	a.since, a.paused = append(a.since, moment(h.Since)), append(a.paused, moment(h.PausedUntil))
+	a.failing, a.failed, a.success = append(a.failing, moment(h.FailingSince)), append(a.failed, moment(h.LastFailure)), append(a.success, moment(h.LastSuccess))
 	a.verified, a.slow, a.accepted = append(a.verified, h.Verified), append(a.slow, h.Slow), append(a.accepted, h.AcceptedSecret)
 	a.generations, a.made, a.gaps = append(a.generations, h.Generation), append(a.made, l.gapsMade), append(a.gaps, l.gap)
+	a.backlogged, a.finished = append(a.backlogged, l.backlogged), append(a.finished, l.finished)
 	a.windows, a.failures = append(a.windows, small(h.Window)), append(a.failures, small(h.Failures))
 }

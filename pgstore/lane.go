@@ -2,6 +2,14 @@ package pgstore
 
 import "strings"
 
+// notBefore are the moments, one after the other, before which a lane is not served whatever is due: its turn comes after
+// that of those who waited when it was served last, its pause is to be over, and its rate is to leave room for a lease.
+// They may all be NULL.
+func notBefore(lane, health string) string {
+	return strings.NewReplacer("{l}", lane, "{h}", health).Replace(`{l}.served_at, CASE WHEN {h}.state = 'paused' THEN {h}.paused_until END,
+			CASE WHEN {l}.pace_interval > 0 THEN {l}.paced_at - ({l}.burst - 1) * {l}.pace_interval * interval '1 microsecond' END`)
+}
+
 // placed is a sub-select of what a lane's eligible_at and full_window are to be. It reads the lane's row as lane and,
 // as health, the row that has its state, window_size and paused_until, which may be about to be written.
 //
@@ -9,11 +17,12 @@ import "strings"
 // show everything that those did who had the lock before. What is enqueued later tells by the inbox.
 //
 // eligible_at may be too early, which costs a visit by Claim, who then corrects it; it is never too late. With a full
-// window it is when the first lease runs out, should nobody write the lane before.
+// window it is when the first lease runs out, should nobody write the lane before. What only its rate keeps back waits
+// for a moment that is known, and not for an outcome: its window is not full.
 func placed(lane, health string) string {
-	return strings.NewReplacer("{l}", lane, "{h}", health, "{n}", "\n\t").Replace(`(
+	return strings.NewReplacer("{l}", lane, "{h}", health).Replace(`(
 	SELECT
-		CASE WHEN q.serves THEN greatest(q.due, {l}.served_at, CASE WHEN {h}.state = 'paused' THEN {h}.paused_until END, CASE WHEN q.is_full THEN q.ends END) END,
+		CASE WHEN q.serves THEN greatest(q.due, ` + notBefore("{l}", "{h}") + `, CASE WHEN q.is_full THEN q.ends END) END,
 		coalesce(q.serves AND q.is_full, false)
 	FROM (
 		SELECT p.due, p.ends, NOT {l}.deleted AND {h}.state IN ('active', 'paused') AND p.due IS NOT NULL AS serves,

@@ -36,7 +36,7 @@ made AS (
 ),
 told AS (
 	INSERT INTO {inbox} (tenant, endpoint_id, gap, events, at)
-	SELECT m.tenant, m.endpoint_id, m.gap, count(*), min(clock.now) FROM matched m, clock GROUP BY m.tenant, m.endpoint_id, m.gap
+	SELECT m.tenant, m.endpoint_id, m.gap, count(*), CASE WHEN m.gap IS NULL THEN min(clock.now) END FROM matched m, clock GROUP BY m.tenant, m.endpoint_id, m.gap
 )
 SELECT id FROM stored`
 

@@ -18,7 +18,7 @@ SELECT l.* FROM (
 	SELECT DISTINCT d.tenant, d.endpoint_id FROM unnest($1::text[], $2::text[]) AS i (tenant, id)
 	CROSS JOIN LATERAL (SELECT tenant, endpoint_id FROM {deliveries} d WHERE d.tenant = i.tenant AND d.id = i.id) d ORDER BY 1, 2) k
 CROSS JOIN LATERAL (
-	SELECT l.tenant, l.id, l.deleted, l.gap, l.gaps_made, ` + healthColumns + `
+	SELECT ` + heldColumns + `
 	FROM {lanes} l WHERE l.tenant = k.tenant AND l.id = k.endpoint_id FOR UPDATE) l`
 
 	// sqlPresent reads the present leases. It is a statement of its own so that it sees what was done before the lanes
@@ -26,16 +26,16 @@ CROSS JOIN LATERAL (
 	sqlPresent = `
 SELECT d.*, clock_timestamp() FROM unnest($1::text[], $2::text[]) AS i (tenant, id)
 CROSS JOIN LATERAL (
-	SELECT d.tenant, d.id, d.endpoint_id, d.kind, d.attempts, d.interrupted, coalesce(d.token::text, ''), d.erased
+	SELECT d.tenant, d.id, d.endpoint_id, d.kind, d.attempts, d.interrupted, d.deferred, coalesce(d.token::text, ''), d.erased
 	FROM {deliveries} d WHERE d.tenant = i.tenant AND d.id = i.id FOR UPDATE) d`
 
 	sqlEnd = `
-UPDATE {deliveries} d SET state = i.state, turn = i.turn, reason = i.reason, attempts = i.attempts, interrupted = i.interrupted,
+UPDATE {deliveries} d SET state = i.state, turn = i.turn, reason = i.reason, attempts = i.attempts, interrupted = i.interrupted, deferred = i.deferred,
 	due_at = CASE WHEN i.turn IS NOT NULL THEN $9::timestamptz + i.wait * interval '1 microsecond' END,
 	finished_at = CASE WHEN i.turn IS NULL THEN $9::timestamptz END,
 	last_secret = coalesce(i.secret, d.last_secret), token = NULL
-FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::int[], $7::int[], $8::bigint[], $10::text[])
-	AS i (tenant, id, state, turn, reason, attempts, interrupted, wait, secret)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::int[], $7::int[], $8::bigint[], $10::text[], $11::int[])
+	AS i (tenant, id, state, turn, reason, attempts, interrupted, wait, secret, deferred)
 WHERE d.tenant = i.tenant AND d.id = i.id`
 
 	sqlLog = `
@@ -56,7 +56,7 @@ func (s *Store) Record(ctx context.Context, outcomes []webhook.Outcome) ([]bool,
 	for i := range outcomes {
 		o := &outcomes[i]
 		switch o.Kind {
-		case webhook.OutcomeDelivered, webhook.OutcomeRetry, webhook.OutcomeFailed, webhook.OutcomeInterrupted, webhook.OutcomeReleased:
+		case webhook.OutcomeDelivered, webhook.OutcomeRetry, webhook.OutcomeFailed, webhook.OutcomeDeferred, webhook.OutcomeInterrupted, webhook.OutcomeReleased:
 		default:
 			return nil, fail("record", fmt.Errorf("unknown kind of outcome %q", o.Kind))
 		}
@@ -68,7 +68,7 @@ func (s *Store) Record(ctx context.Context, outcomes []webhook.Outcome) ([]bool,
 	failpoint.Pass(failpoint.K13)
 	var applied []bool
 	err := s.inTx(ctx, "record", func(t *tx) error {
-		r := record{tx: t, lanes: map[ref]*held{}, leases: map[ref]*present{}}
+		r := record{tx: t, lanes: map[ref]*held{}, leases: map[ref]*present{}, hours: map[ref]*webhook.HourStats{}}
 		if err := r.read(ctx, tenants, ids); err != nil {
 			return err
 		}
@@ -100,11 +100,11 @@ type ref struct{ tenant, id string }
 
 // present is a lease as it is in the transaction.
 type present struct {
-	endpoint              ref
-	kind                  webhook.DeliveryKind
-	attempts, interrupted int
-	token                 string
-	erased                bool
+	endpoint                        ref
+	kind                            webhook.DeliveryKind
+	attempts, interrupted, deferred int
+	token                           string
+	erased                          bool
 }
 
 // record is one transaction of Record.
@@ -114,6 +114,7 @@ type record struct {
 	lanes  map[ref]*held
 	order  []*held
 	leases map[ref]*present
+	hours  map[ref]*webhook.HourStats // what the outcomes add to the present hour
 	ends   ends
 	log    log
 }
@@ -134,7 +135,8 @@ func (r *record) read(ctx context.Context, tenants, ids []string) error {
 		for rows.Next() {
 			var p present
 			var id string
-			if err := rows.Scan(&p.endpoint.tenant, &id, &p.endpoint.id, &p.kind, &p.attempts, &p.interrupted, &p.token, &p.erased, &r.now); err != nil {
+			err := rows.Scan(&p.endpoint.tenant, &id, &p.endpoint.id, &p.kind, &p.attempts, &p.interrupted, &p.deferred, &p.token, &p.erased, &r.now)
+			if err != nil {
 				return err
 			}
 			r.leases[ref{p.endpoint.tenant, id}] = &p
@@ -181,6 +183,12 @@ func (r *record) apply(o *webhook.Outcome) (bool, error) {
 		state, reason = webhook.DeliveryFailed, o.Reason
 	case webhook.OutcomeRetry:
 		again()
+	case webhook.OutcomeDeferred:
+		if p.deferred++; p.kind.Once() {
+			state, reason = webhook.DeliveryFailed, webhook.FailExhausted
+		} else {
+			again()
+		}
 	case webhook.OutcomeInterrupted:
 		if p.interrupted++; p.kind.Once() || p.interrupted >= webhook.MaxInterrupted {
 			state, reason = webhook.DeliveryFailed, webhook.FailInterrupted
@@ -195,6 +203,10 @@ func (r *record) apply(o *webhook.Outcome) (bool, error) {
 			again()
 		}
 	}
+	if state.Final() {
+		l.finished++
+	}
+	r.count(p, o)
 	var secret *string
 	if o.Kind != webhook.OutcomeReleased {
 		if o.Attempt.Result != webhook.AttemptInterrupted {
@@ -210,11 +222,12 @@ func (r *record) apply(o *webhook.Outcome) (bool, error) {
 
 func (r *record) write() {
 	e, a := &r.ends, &r.log
-	r.queue(sqlEnd, e.tenants, e.ids, e.states, e.turns, e.reasons, e.attempts, e.interrupted, e.waits, r.now, e.secrets)
+	r.queue(sqlEnd, e.tenants, e.ids, e.states, e.turns, e.reasons, e.attempts, e.interrupted, e.waits, r.now, e.secrets, e.deferred)
 	if len(a.ids) > 0 {
 		r.queue(sqlLog, a.tenants, a.ids, a.numbers, a.started, a.results, a.errors, a.details, a.statuses, a.latencies, a.dns, a.connects, a.tls,
 			a.firsts, a.reused, a.addrs, a.requests, a.responses, a.bodies, a.truncated, a.secrets)
 	}
+	r.countHours()
 	r.judged(r.order, r.now)
 }
 
@@ -223,6 +236,7 @@ type ends struct {
 	tenants, ids, states, reasons []string
 	turns                         []*int16
 	attempts, interrupted         []int32
+	deferred                      []int32
 	waits                         []int64
 	secrets                       []*string
 }
@@ -235,7 +249,7 @@ func (e *ends) add(key ref, state webhook.DeliveryState, reason webhook.FailReas
 	}
 	e.tenants, e.ids, e.states, e.reasons = append(e.tenants, key.tenant), append(e.ids, key.id), append(e.states, string(state)), append(e.reasons, string(reason))
 	e.turns, e.attempts, e.interrupted = append(e.turns, turn), append(e.attempts, small(p.attempts)), append(e.interrupted, small(p.interrupted))
-	e.waits, e.secrets = append(e.waits, micros(wait)), append(e.secrets, secret)
+	e.waits, e.secrets, e.deferred = append(e.waits, micros(wait)), append(e.secrets, secret), append(e.deferred, small(p.deferred))
 }
 
 // log are rows of attempts, column by column.

@@ -9,52 +9,58 @@ import (
 )
 
 // endpointColumns are those that endpointRow reads; e is the endpoint and l its lane.
-const endpointColumns = `e.tenant, e.id, e.url, e.events, e.description, e.secrets, e.version, e.created_at,
-	l.state, l.reason, l.since, l.verified, l.generation, l.window_size, l.slow, l.paused_until, l.failures, l.failing_since,
-	l.last_success, l.accepted_secret`
+const endpointColumns = `e.tenant, e.id, e.url, e.events, e.description, e.rate, e.burst, e.max_in_flight, e.timeout, e.headers, e.secrets,
+	e.version, e.created_at, ` + healthColumns
 
 // endpointRow reads one endpoint.
 type endpointRow struct {
-	endpoint  webhook.Endpoint
-	secrets   []byte
-	createdAt time.Time
-	health    healthRow
+	endpoint         webhook.Endpoint
+	headers, secrets []byte
+	createdAt        time.Time
+	health           healthRow
 }
 
 func (r *endpointRow) dest() []any {
 	e := &r.endpoint
-	return append([]any{&e.Tenant, &e.ID, &e.URL, &e.Events, &e.Description, &r.secrets, &e.Version, &r.createdAt}, r.health.dest()...)
+	return append([]any{
+		&e.Tenant, &e.ID, &e.URL, &e.Events, &e.Description, &e.Rate, &e.Burst, &e.MaxInFlight, (*int64)(&e.Timeout), &r.headers, &r.secrets,
+		&e.Version, &r.createdAt,
+	}, r.health.dest()...)
 }
 
 func (r *endpointRow) value() (webhook.Endpoint, error) {
 	e := r.endpoint
 	e.CreatedAt = r.createdAt.UTC()
 	e.Health = r.health.value()
-	secrets, err := openSecrets(r.secrets)
-	e.Secrets = secrets
+	var err error
+	if e.StoredHeaders, err = openHeaders(r.headers); err != nil {
+		return e, err
+	}
+	e.Secrets, err = openSecrets(r.secrets)
 	return e, err
 }
 
 // healthColumns are those that healthRow reads.
 const healthColumns = `l.state, l.reason, l.since, l.verified, l.generation, l.window_size, l.slow, l.paused_until, l.failures, l.failing_since,
-	l.last_success, l.accepted_secret`
+	l.last_failure, l.last_success, l.accepted_secret`
 
 type healthRow struct {
-	health                                        webhook.Health
-	since, pausedUntil, failingSince, lastSuccess *time.Time
+	health                                                     webhook.Health
+	since, pausedUntil, failingSince, lastFailure, lastSuccess *time.Time
 }
 
 func (r *healthRow) dest() []any {
 	h := &r.health
 	return []any{
 		&h.State, &h.Reason, &r.since, &h.Verified, &h.Generation, &h.Window, &h.Slow, &r.pausedUntil, &h.Failures, &r.failingSince,
-		&r.lastSuccess, &h.AcceptedSecret,
+		&r.lastFailure, &r.lastSuccess, &h.AcceptedSecret,
 	}
 }
 
 func (r *healthRow) value() webhook.Health {
 	h := r.health
-	h.Since, h.PausedUntil, h.FailingSince, h.LastSuccess = at(r.since), at(r.pausedUntil), at(r.failingSince), at(r.lastSuccess)
+	h.Since, h.PausedUntil = at(r.since), at(r.pausedUntil)
+	h.FailingSince, h.LastFailure, h.LastSuccess = at(r.failingSince), at(r.lastFailure), at(r.lastSuccess)
 	return h
 }
 
@@ -87,6 +93,33 @@ func openSecrets(text []byte) ([]webhook.StoredSecret, error) {
 	return secrets, nil
 }
 
+// storedHeader is a header as the column headers holds it.
+type storedHeader struct {
+	Name   string `json:"name"`
+	Sealed []byte `json:"sealed"`
+}
+
+func packHeaders(headers []webhook.StoredHeader) (string, error) {
+	out := make([]storedHeader, len(headers))
+	for i, h := range headers {
+		out[i] = storedHeader{h.Name, h.Sealed}
+	}
+	text, err := json.Marshal(out)
+	return string(text), err
+}
+
+func openHeaders(text []byte) ([]webhook.StoredHeader, error) {
+	var in []storedHeader
+	if err := json.Unmarshal(text, &in); err != nil {
+		return nil, err
+	}
+	var headers []webhook.StoredHeader
+	for _, h := range in {
+		headers = append(headers, webhook.StoredHeader{Name: h.Name, Sealed: h.Sealed})
+	}
+	return headers, nil
+}
+
 // eventColumns are those that eventRow reads.
 const eventColumns = `v.id, v.type, v.session_id, v.time, v.body, v.metadata`
 
@@ -113,7 +146,7 @@ func (r *eventRow) value() (webhook.Event, error) {
 
 // deliveryColumns are those that deliveryRow reads.
 const deliveryColumns = `d.tenant, d.id, d.event_id, d.event_type, d.endpoint_id, d.kind, d.state, d.reason, d.created_at, d.due_at, d.finished_at,
-	d.attempts, d.interrupted, d.redelivery_of`
+	d.attempts, d.interrupted, d.deferred, d.redelivery_of, d.asked_by`
 
 type deliveryRow struct {
 	delivery          webhook.Delivery
@@ -125,7 +158,7 @@ func (r *deliveryRow) dest() []any {
 	d := &r.delivery
 	return []any{
 		&d.Tenant, &d.ID, &d.EventID, &d.EventType, &d.EndpointID, &d.Kind, &d.State, &d.Reason, &r.createdAt, &r.dueAt, &r.finishedAt,
-		&d.AttemptCount, &d.Interrupted, &d.RedeliveryOf,
+		&d.AttemptCount, &d.Interrupted, &d.Deferred, &d.RedeliveryOf, &d.AskedBy,
 	}
 }
 

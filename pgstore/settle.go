@@ -14,7 +14,8 @@ import (
 const overdueAtOnce = 1000
 
 const (
-	// sqlLost ends the leases whose term has run out. It locks no lane: the inbox tells Claim to look at it. Whoever
+	// sqlLost ends the leases whose term has run out. It locks no lane: the inbox tells Claim to look at it, and how many
+	// deliveries are over. Whoever
 	// records an outcome has the lane first and the delivery then; this has the delivery alone, and waits for nobody.
 	sqlLost = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
@@ -35,7 +36,7 @@ ended AS (
 		due_at = CASE WHEN v.reason = '' THEN clock.now END, finished_at = CASE WHEN v.reason <> '' THEN clock.now END,
 		interrupted = d.interrupted + 1, token = NULL
 	FROM verdict v, clock WHERE d.tenant = v.tenant AND d.id = v.id
-	RETURNING d.tenant, d.id, d.endpoint_id, d.attempts, d.leased_at
+	RETURNING d.tenant, d.id, d.endpoint_id, d.turn, d.attempts, d.leased_at
 ),
 logged AS (
 	INSERT INTO {attempts} (tenant, delivery_id, number, started_at, result, error, detail, status, latency, dns, connect, tls, first_byte, reused,
@@ -44,7 +45,7 @@ logged AS (
 ),
 told AS (
 	INSERT INTO {inbox} (tenant, endpoint_id, gap, events, at)
-	SELECT e.tenant, e.endpoint_id, NULL, 0, clock.now FROM ended e, clock GROUP BY e.tenant, e.endpoint_id, clock.now
+	SELECT e.tenant, e.endpoint_id, NULL, -count(*) FILTER (WHERE e.turn IS NULL), clock.now FROM ended e, clock GROUP BY e.tenant, e.endpoint_id, clock.now
 )
 SELECT count(*) FROM ended`
 
@@ -56,8 +57,9 @@ WITH old AS MATERIALIZED (
 ),
 failed AS (
 	UPDATE {deliveries} d SET state = 'failed', turn = NULL, reason = 'expired', due_at = NULL, finished_at = clock_timestamp()
-	FROM old o WHERE d.tenant = o.tenant AND d.id = o.id RETURNING 1
-)
+	FROM old o WHERE d.tenant = o.tenant AND d.id = o.id RETURNING d.tenant, d.endpoint_id
+),
+told AS (INSERT INTO {inbox} (tenant, endpoint_id, gap, events) SELECT tenant, endpoint_id, NULL, -count(*) FROM failed GROUP BY tenant, endpoint_id)
 SELECT count(*) FROM failed`
 )
 

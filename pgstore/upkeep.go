@@ -58,6 +58,12 @@ WITH old AS (SELECT tenant, endpoint_id, number FROM {gaps} WHERE to_at < (SELEC
 	ORDER BY to_at LIMIT $2::int FOR UPDATE SKIP LOCKED),
 gone AS (DELETE FROM {gaps} g USING old o WHERE g.tenant = o.tenant AND g.endpoint_id = o.endpoint_id AND g.number = o.number RETURNING 1)
 SELECT count(*) FROM gone`
+
+	sqlPruneHours = `
+WITH old AS (SELECT tenant, endpoint_id, hour FROM {hours} WHERE hour < (SELECT clock_timestamp() - $1::bigint * interval '1 microsecond' - interval '1 hour')
+	ORDER BY hour LIMIT $2::int FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM {hours} h USING old o WHERE h.tenant = o.tenant AND h.endpoint_id = o.endpoint_id AND h.hour = o.hour RETURNING 1)
+SELECT count(*) FROM gone`
 )
 
 // Prune implements [webhook.Upkeep]. It waits for no row that somebody else has, and keeps nobody waiting for longer
@@ -117,7 +123,7 @@ func (s *Store) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.Pr
 		}
 	}
 	if req.Deliveries > 0 {
-		var gaps int
+		var gaps, hours int
 		for _, f := range []struct {
 			n *int
 			f func(t *tx, limit int, n *int) error
@@ -126,6 +132,7 @@ func (s *Store) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.Pr
 			{&result.Events, checked(sqlIdleEvents, sqlPruneEvents, micros(req.Deliveries), false)},
 			{&result.Events, checked(sqlIdleEvents, sqlPruneEvents, micros(req.Deliveries), true)},
 			{&gaps, simple(sqlPruneGaps)},
+			{&hours, simple(sqlPruneHours)},
 		} {
 			if err := step(f.n, f.f); err != nil {
 				return result, err
@@ -145,12 +152,15 @@ const (
 UPDATE {events} v SET body = NULL, metadata = NULL, pruned = true FROM {deliveries} d
 WHERE d.tenant = $1::text AND d.id = $2::text AND v.tenant = d.tenant AND v.id = d.event_id RETURNING v.id`
 
-	// What is leased is marked, and whoever ends the lease heeds it.
+	// What is leased is marked, and whoever ends the lease heeds it. The lanes are not locked: the inbox is told.
 	sqlEraseDeliveries = `
+WITH marked AS (
 UPDATE {deliveries} d SET erased = true, state = CASE WHEN d.turn = 2 THEN d.state ELSE 'failed' END, reason = CASE WHEN d.turn = 2 THEN '' ELSE 'erased' END,
 	due_at = CASE WHEN d.turn = 2 THEN d.due_at END, finished_at = CASE WHEN d.turn = 2 THEN NULL ELSE clock_timestamp() END,
 	turn = CASE WHEN d.turn = 2 THEN d.turn END
-WHERE d.tenant = $1::text AND d.event_id = $2::text AND d.turn IS NOT NULL`
+WHERE d.tenant = $1::text AND d.event_id = $2::text AND d.turn IS NOT NULL
+RETURNING d.endpoint_id, d.turn)
+INSERT INTO {inbox} (tenant, endpoint_id, gap, events) SELECT $1::text, endpoint_id, NULL, -count(*) FROM marked WHERE turn IS NULL GROUP BY endpoint_id`
 
 	// A statement of its own: it sees what was recorded before the deliveries were marked.
 	sqlEraseAttempts = `
@@ -193,6 +203,9 @@ var sqlErase = []string{
 	SELECT count(*) FROM gone`,
 	`WITH part AS (SELECT tenant, endpoint_id, number FROM {gaps} WHERE tenant = $1::text LIMIT $2::int),
 	gone AS (DELETE FROM {gaps} g USING part s WHERE g.tenant = s.tenant AND g.endpoint_id = s.endpoint_id AND g.number = s.number RETURNING 1)
+	SELECT count(*) FROM gone`,
+	`WITH part AS (SELECT tenant, endpoint_id, hour FROM {hours} WHERE tenant = $1::text LIMIT $2::int),
+	gone AS (DELETE FROM {hours} h USING part s WHERE h.tenant = s.tenant AND h.endpoint_id = s.endpoint_id AND h.hour = s.hour RETURNING 1)
 	SELECT count(*) FROM gone`,
 	`WITH part AS (SELECT tenant, id FROM {deliveries} WHERE tenant = $1::text ORDER BY id LIMIT $2::int),
 	gone AS (DELETE FROM {deliveries} d USING part s WHERE d.tenant = s.tenant AND d.id = s.id RETURNING 1) SELECT count(*) FROM gone`,

@@ -3,16 +3,21 @@
 
 -- What the owners of endpoints decide.
 CREATE TABLE {endpoints} (
-	tenant      text COLLATE "C" NOT NULL, -- whose endpoint it is; '' where there are no tenants
-	id          text COLLATE "C" NOT NULL,
-	seq         bigint GENERATED ALWAYS AS IDENTITY, -- the order in which they were created
-	url         text NOT NULL,
-	events      text[] NOT NULL,           -- the event types that it subscribes to, as its owner named them
-	description text NOT NULL,
-	secrets     jsonb NOT NULL,            -- [{"id","sealed","created","expires"}], the oldest first; emptied when it is deleted
-	version     bigint NOT NULL,           -- grows with each change of this row by its owner
-	created_at  timestamptz NOT NULL,
-	deleted_at  timestamptz,               -- NULL: it is not deleted. The row stays, so that its id is not used again
+	tenant        text COLLATE "C" NOT NULL, -- whose endpoint it is; '' where there are no tenants
+	id            text COLLATE "C" NOT NULL,
+	seq           bigint GENERATED ALWAYS AS IDENTITY, -- the order in which they were created
+	url           text NOT NULL,
+	events        text[] NOT NULL,           -- the event types that it subscribes to, as its owner named them
+	description   text NOT NULL,
+	rate          double precision NOT NULL, -- requests a second at most; 0: any number
+	burst         integer NOT NULL,          -- how many of them may come at once; 0: the rate rounded up
+	max_in_flight integer NOT NULL,          -- requests under way at most; 0: as many as the dispatchers allow
+	timeout       bigint NOT NULL,           -- of one attempt, in nanoseconds; 0: that of the dispatchers
+	headers       jsonb NOT NULL,            -- [{"name","sealed"}], in the order of their names; emptied when it is deleted
+	secrets       jsonb NOT NULL,            -- [{"id","sealed","created","expires"}], the oldest first; emptied when it is deleted
+	version       bigint NOT NULL,           -- grows with each change of this row by its owner
+	created_at    timestamptz NOT NULL,
+	deleted_at    timestamptz,               -- NULL: it is not deleted. The row stays, so that its id is not used again
 	PRIMARY KEY (tenant, id)
 );
 
@@ -41,6 +46,7 @@ CREATE TABLE {lanes} (
 	paused_until    timestamptz,               -- while it is paused, nothing is claimed before this time
 	failures        integer NOT NULL,          -- failed attempts in a row
 	failing_since   timestamptz,               -- the first of them
+	last_failure    timestamptz,               -- the last of them
 	last_success    timestamptz,
 	accepted_secret text NOT NULL,             -- the id of the secret that signed the last attempt that succeeded
 	deleted         boolean NOT NULL DEFAULT false, -- the endpoint is deleted
@@ -48,12 +54,19 @@ CREATE TABLE {lanes} (
 	full_window     boolean NOT NULL DEFAULT false, -- something waits that only the window keeps back
 	served_at       timestamptz,               -- when a claim last gave it a lease
 	last_first      boolean NOT NULL DEFAULT false, -- whether that was a first attempt: they take turns with retries
-	gap             bigint,                    -- the number of its open gap; NULL: none is open
+	pace_interval   bigint NOT NULL,           -- microseconds between two leases at its rate; 0: it has no rate
+	burst           integer NOT NULL,          -- how many leases its rate lets go at once
+	paced_at        timestamptz,               -- when all leases so far will have been due at its rate; NULL: long ago
+	pending         bigint NOT NULL DEFAULT 0, -- its deliveries that are pending or leased, but for what the inbox says
+	backlogged      boolean NOT NULL DEFAULT false, -- its open gap is that of a backlog
+	gap             bigint,                    -- the number of its open gap, in which events are counted as missed; NULL: none is open, they are queued
 	gaps_made       bigint NOT NULL DEFAULT 0, -- the number of the last gap
 	PRIMARY KEY (tenant, id)
 ) WITH (fillfactor = 50);
 CREATE INDEX {lanes_eligible} ON {lanes} (slow, eligible_at) WHERE eligible_at IS NOT NULL;
 CREATE INDEX {lanes_full} ON {lanes} (tenant, id) WHERE full_window;
+CREATE INDEX {lanes_pending} ON {lanes} (pending) WHERE gap IS NULL AND NOT deleted; -- which reach a bound
+CREATE INDEX {lanes_backlogged} ON {lanes} (pending) WHERE backlogged; -- which are below one again
 
 -- Events as they were accepted, each once.
 CREATE TABLE {events} (
@@ -87,7 +100,9 @@ CREATE TABLE {deliveries} (
 	finished_at   timestamptz,
 	attempts      integer NOT NULL DEFAULT 0, -- the number of the last attempt, the leased one included
 	interrupted   integer NOT NULL DEFAULT 0, -- how many of them were interrupted
+	deferred      integer NOT NULL DEFAULT 0, -- how many of them were failed probes of a paused endpoint
 	redelivery_of text COLLATE "C" NOT NULL DEFAULT '',
+	asked_by      text NOT NULL DEFAULT '',  -- who asked for the redelivery
 	token         uuid,                      -- names the present lease
 	owner         text NOT NULL DEFAULT '',  -- the dispatcher that has it, for people
 	leased_at     timestamptz,               -- when the present lease was given
@@ -103,6 +118,7 @@ CREATE INDEX {deliveries_failed} ON {deliveries} (tenant, id) WHERE state = 'fai
 CREATE INDEX {deliveries_turn} ON {deliveries} (endpoint_id, tenant, turn, due_at) WHERE turn IS NOT NULL; -- the queue of a lane
 CREATE INDEX {deliveries_leased} ON {deliveries} (due_at) WHERE turn = 2;     -- which lease runs out next
 CREATE INDEX {deliveries_waiting} ON {deliveries} (created_at) WHERE turn < 2; -- which expires next
+CREATE INDEX {deliveries_oldest} ON {deliveries} (endpoint_id, tenant, created_at) WHERE turn < 2; -- which of a lane has waited longest
 CREATE INDEX {deliveries_finished} ON {deliveries} (finished_at) WHERE finished_at IS NOT NULL; -- which is pruned next
 
 -- One request to an endpoint, as it is logged. Rows are only added, and removed with their delivery.
@@ -130,16 +146,17 @@ CREATE TABLE {attempts} (
 	PRIMARY KEY (tenant, delivery_id, number)
 );
 
--- What was enqueued and not seen by a claim yet: that an endpoint got something, or missed it. Emitting only adds rows
--- here, so that it locks nothing that others need; Claim takes them away. Like any queue it wants to be vacuumed often.
+-- What no claim has seen yet: that an endpoint got something, or missed it, or that deliveries ended whose lane was not
+-- locked. Emitting only adds rows here, so that it locks nothing that others need; Claim takes them away. Like any queue
+-- it wants to be vacuumed often.
 CREATE TABLE {inbox} (
 	tenant      text COLLATE "C" NOT NULL,
 	endpoint_id text COLLATE "C" NOT NULL,
-	gap         bigint,               -- the number of the gap that the events are counted in; NULL: they were queued
-	events      bigint NOT NULL,      -- how many
-	at          timestamptz NOT NULL  -- when
+	gap         bigint,               -- the number of the gap that the events are counted in; NULL: they were not missed
+	events      bigint NOT NULL,      -- how many were missed, or are pending or leased more than before; negative: less
+	at          timestamptz           -- since when there may be something to hand out; NULL: nothing new is
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
-CREATE INDEX {inbox_missed} ON {inbox} (tenant, endpoint_id) WHERE gap IS NOT NULL;
+CREATE INDEX {inbox_endpoint} ON {inbox} (tenant, endpoint_id, gap);
 ALTER TABLE {inbox} REPLICA IDENTITY FULL; -- it has no key, and a publication of the schema must not refuse to delete from it
 
 -- Stretches of time in which an endpoint missed events.
@@ -147,10 +164,22 @@ CREATE TABLE {gaps} (
 	tenant      text COLLATE "C" NOT NULL,
 	endpoint_id text COLLATE "C" NOT NULL,
 	number      bigint NOT NULL,      -- 1, 2, 3 ... of its endpoint
-	reason      text NOT NULL,        -- pending, disabled
+	reason      text NOT NULL,        -- pending, disabled, backlog
 	from_at     timestamptz NOT NULL,
 	to_at       timestamptz,          -- NULL: it is open
 	count       bigint NOT NULL,      -- events missed, without those that are still in the inbox
 	PRIMARY KEY (tenant, endpoint_id, number)
 );
 CREATE INDEX {gaps_closed} ON {gaps} (to_at) WHERE to_at IS NOT NULL;
+
+-- What came of the attempts to each endpoint, by the hour.
+CREATE TABLE {hours} (
+	tenant      text COLLATE "C" NOT NULL,
+	endpoint_id text COLLATE "C" NOT NULL,
+	hour        timestamptz NOT NULL, -- its begin
+	delivered   bigint NOT NULL,      -- attempts that were answered with 2xx
+	failed      bigint NOT NULL,      -- attempts that failed
+	latency     bigint[] NOT NULL,    -- of both: how many in each class, of which four make an octave, without the zeros at the end
+	PRIMARY KEY (tenant, endpoint_id, hour)
+) WITH (fillfactor = 50);
+CREATE INDEX {hours_hour} ON {hours} (hour); -- which is pruned next
