@@ -1,6 +1,8 @@
 package pgstore
 
 import (
+	"math"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/meshia/webhook"
@@ -33,14 +35,15 @@ closed AS (
 UPDATE {lanes} l SET gap = NULL, backlogged = false FROM free_lanes f WHERE l.tenant = f.tenant AND l.id = f.id`
 )
 
-// bound queues what opens gaps for the lanes whose backlog has reached the bound, and closes those whose backlog was
-// worked off.
+// bound queues what closes the gaps of lanes whose backlog was worked off to nine tenths of the bound, or has none any
+// more, and opens one for those whose backlog has reached it.
 func (c *claim) bound() {
-	limit := int64(max(c.req.MaxPending, 0))
-	c.queue(sqlCloseBacklogs, limit/10*9+limit%10*9/10)
-	if limit == 0 {
+	limit := int64(c.req.MaxPending)
+	if limit <= 0 {
+		c.queue(sqlCloseBacklogs, int64(math.MaxInt64))
 		return
 	}
+	c.queue(sqlCloseBacklogs, limit/10*9+limit%10*9/10)
 	c.queue(sqlOpenBacklogs, limit).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var ref webhook.EndpointRef

@@ -113,7 +113,7 @@ leased AS (
 ),
 served AS (
 	UPDATE {lanes} l SET served_at = b.leased_at, last_first = b.attempts = 1,
-		paced_at = CASE WHEN l.pace_interval > 0 THEN greatest(l.paced_at, b.leased_at) + b.leases * l.pace_interval * interval '1 microsecond' ELSE l.paced_at END
+		paced_at = CASE WHEN l.burst > 0 THEN greatest(l.paced_at, b.leased_at) + b.leases * l.pace_interval * interval '1 microsecond' ELSE l.paced_at END
 	FROM (
 		SELECT DISTINCT ON (tenant, endpoint_id) tenant, endpoint_id, leased_at, attempts, count(*) OVER (PARTITION BY tenant, endpoint_id) AS leases
 		FROM leased ORDER BY tenant, endpoint_id, rank DESC) b
@@ -184,7 +184,10 @@ func (l *lane) serves() bool {
 
 // pace is how many leases the endpoint's rate lets go.
 func (l *lane) pace() int32 {
-	p := webhook.Pace{Interval: time.Duration(l.paceInterval) * time.Microsecond, Burst: int(l.burst)}
+	var p webhook.Pace
+	if l.burst > 0 {
+		p = webhook.Pace{Interval: time.Duration(l.paceInterval) * time.Microsecond, Burst: int(l.burst)}
+	}
 	return small(p.Room(max(0, at(l.pacedAt).Sub(l.now))))
 }
 

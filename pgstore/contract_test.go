@@ -41,7 +41,12 @@ func TestEveryModeOfTheDriver(t *testing.T) {
 				cfg := s.schema(t)
 				pool := connect(t, s.DSN("postgres")+" default_query_exec_mode="+mode)
 				r := &rig{Store: open(t, pool, cfg), TB: t, pool: pool, cfg: cfg}
-				e := r.endpoint("e", webhook.Health{})
+				e, err := r.CreateEndpoint(t.Context(), webhook.Endpoint{
+					ID: "e", Tenant: "t", URL: "https://example.com", Events: []string{"*"}, Timeout: 1500*time.Millisecond + 1,
+					StoredHeaders: []webhook.StoredHeader{{Name: "X-A", Sealed: webhook.Sealed("\x00'\"\\")}},
+					Health:        webhook.Health{State: webhook.EndpointActive, Window: 100, LastFailure: time.Unix(1e9, 0).UTC()},
+				}, 10)
+				require.NoError(t, err)
 				off := r.endpoint("off", webhook.Health{State: webhook.EndpointDisabled})
 				first := event("first", "é'\"\\", webhook.WithMetadata(map[string]string{"a": "'\"\\"}))
 				result, err := r.Enqueue(t.Context(), webhook.EnqueueRequest{
@@ -51,9 +56,20 @@ func TestEveryModeOfTheDriver(t *testing.T) {
 				require.Len(t, result.Leases, 1)
 				r.record(webhook.OutcomeRetry, result.Leases...)
 				r.emit(3)
-				leases := r.claim(10)
-				require.Len(t, leases, 4)
-				r.record(webhook.OutcomeDelivered, leases...)
+				bounded := request(10)
+				bounded.MaxPending = 4
+				claimed, err := r.Claim(t.Context(), bounded)
+				require.NoError(t, err)
+				require.Len(t, claimed.Leases, 4)
+				require.Equal(t, []webhook.EndpointRef{{Tenant: "t", ID: "e"}}, claimed.Backlogged)
+				r.record(webhook.OutcomeDeferred, claimed.Leases[0])
+				r.record(webhook.OutcomeDelivered, claimed.Leases[1:]...)
+				r.record(webhook.OutcomeDelivered, r.claim(1)...)
+				stats, err := r.Stats(t.Context(), "t", "e", time.Time{})
+				require.NoError(t, err)
+				sum := stats.Sum()
+				require.EqualValues(t, 6, sum.Attempts())
+				require.Zero(t, stats.Pending)
 				_, err = r.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{event("first", 2)}})
 				require.ErrorIs(t, err, webhook.ErrConflict)
 				result, err = r.Enqueue(t.Context(), webhook.EnqueueRequest{
@@ -62,8 +78,11 @@ func TestEveryModeOfTheDriver(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, first.Metadata, result.Leases[0].Event.Metadata)
 				require.Eventually(t, func() bool { return len(r.claim(1)) == 1 }, 20*time.Second, 2*time.Millisecond, "the lease is lost")
-				_, err = r.UpdateEndpoint(t.Context(), e, nil)
+				e.Rate, e.Burst = 0.5, 3
+				updated, err := r.UpdateEndpoint(t.Context(), e, nil)
 				require.NoError(t, err)
+				e.Version++
+				require.Equal(t, e, updated)
 				_, err = r.JudgeEndpoint(t.Context(), "t", off.ID, func(h webhook.Health, now time.Time) webhook.Health {
 					h.State, h.Since = webhook.EndpointActive, now
 					return h

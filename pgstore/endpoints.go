@@ -31,11 +31,13 @@ VALUES ($1::text, $2::text, $3::text, $4::text[], $5::text, $6::float8, $7::int,
 INSERT INTO {lanes} (tenant, id, state, reason, verified, generation, window_size, slow, failures, accepted_secret, pace_interval, burst)
 VALUES ($1::text, $2::text, 'active', '', false, 0, 0, false, 0, '', $3::bigint, $4::int)`
 
-	// Its moment stays as it is, so that whoever changes the rate and changes it back gets no burst for it. It may not lie
-	// further ahead than the burst reaches, or a slow rate would go on holding back what has a quick one now.
+	// The endpoint stays ahead of its rate by as many leases as before, but by no more than a burst: a slower rate brings
+	// no fresh burst, and a quicker one does not wait for the old one. Without a rate nothing is reckoned, and nothing
+	// forgotten.
 	sqlRepace = `
-UPDATE {lanes} SET pace_interval = $3::bigint, burst = $4::int, paced_at = CASE WHEN $3::bigint = 0 OR paced_at IS NULL THEN paced_at
-	ELSE least(paced_at, $5::timestamptz + $3::bigint * $4::int * interval '1 microsecond') END
+UPDATE {lanes} SET burst = $4::int, pace_interval = CASE WHEN $4::int > 0 THEN $3::bigint ELSE pace_interval END,
+	paced_at = CASE WHEN $4::int > 0 AND paced_at > $5::timestamptz THEN $5::timestamptz + least(
+		extract(epoch FROM paced_at - $5::timestamptz)::float8 * 1000000 / pace_interval, $4::int) * $3::bigint * interval '1 microsecond' ELSE paced_at END
 WHERE tenant = $1::text AND id = $2::text`
 
 	sqlEndpoints = `SELECT ` + endpointColumns + ` FROM {endpoints} e JOIN {lanes} l ON l.tenant = e.tenant AND l.id = e.id

@@ -20,7 +20,7 @@ const newID = `'dlv_' || lpad(to_hex((extract(epoch FROM now) * 1000000)::bigint
 // subscribers are the lanes of the endpoints that get an event of the row event, or miss it: where a gap is open.
 func subscribers(event string) string {
 	return `(
-		SELECT l.id, l.gap, l.state, l.slow, l.window_size, l.pace_interval
+		SELECT l.id, l.gap, l.state, l.slow, l.window_size, l.burst
 		FROM {subscriptions} u JOIN {lanes} l ON l.tenant = u.tenant AND l.id = u.endpoint_id
 		WHERE u.tenant = ` + event + `.tenant AND u.type IN (` + event + `.type, '*') OFFSET 0)`
 }
@@ -46,7 +46,7 @@ stored AS (
 ),
 matched AS MATERIALIZED (
 	SELECT i.n, i.request, i.tenant, i.id AS event_id, i.type, i.hand_max, i.owner, i.term, l.id AS endpoint_id, l.gap,
-		i.hand_max > 0 AND l.gap IS NULL AND l.state = 'active' AND NOT l.slow AND l.pace_interval = 0 AS free, greatest(l.window_size, 1) AS room
+		i.hand_max > 0 AND l.gap IS NULL AND l.state = 'active' AND NOT l.slow AND l.burst = 0 AS free, greatest(l.window_size, 1) AS room
 	FROM stored s JOIN input i ON i.tenant = s.tenant AND i.id = s.id CROSS JOIN LATERAL ` + subscribers("i") + ` l
 ),
 rooms AS MATERIALIZED (

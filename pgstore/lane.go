@@ -7,7 +7,7 @@ import "strings"
 // They may all be NULL.
 func notBefore(lane, health string) string {
 	return strings.NewReplacer("{l}", lane, "{h}", health).Replace(`{l}.served_at, CASE WHEN {h}.state = 'paused' THEN {h}.paused_until END,
-			CASE WHEN {l}.pace_interval > 0 THEN {l}.paced_at - ({l}.burst - 1) * {l}.pace_interval * interval '1 microsecond' END`)
+			CASE WHEN {l}.burst > 0 THEN {l}.paced_at - ({l}.burst - 1) * {l}.pace_interval * interval '1 microsecond' END`)
 }
 
 // placed is a sub-select of what a lane's eligible_at and full_window are to be. It reads the lane's row as lane and,

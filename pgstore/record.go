@@ -206,9 +206,9 @@ func (r *record) apply(o *webhook.Outcome) (bool, error) {
 	if state.Final() {
 		l.finished++
 	}
-	r.count(p, o)
 	var secret *string
 	if o.Kind != webhook.OutcomeReleased {
+		r.count(p, &o.Attempt)
 		if o.Attempt.Result != webhook.AttemptInterrupted {
 			secret = &o.Attempt.SecretID
 		}

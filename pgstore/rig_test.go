@@ -236,6 +236,21 @@ func (r *rig) exec(sql string, args ...any) {
 	require.NoError(r, err)
 }
 
+// trips counts the batches that a pool has sent: each is a round trip.
+type trips struct{ atomic.Int64 }
+
+func (*trips) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+func (*trips) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (n *trips) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	n.Add(1)
+	return ctx
+}
+func (*trips) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+func (*trips) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
+
 // commits is how many transactions the database has committed.
 func commits(r *rig) int {
 	time.Sleep(1100 * time.Millisecond) // connections report what they did once a second

@@ -34,9 +34,9 @@ FROM {lanes} l WHERE l.tenant = $1::text AND l.id = $2::text AND NOT l.deleted`
 SELECT hour, delivered, failed, latency FROM {hours} WHERE tenant = $1::text AND endpoint_id = $2::text AND hour >= $3::timestamptz ORDER BY hour`
 )
 
-// count adds an outcome's attempt to the present hour of its endpoint.
-func (r *record) count(p *present, o *webhook.Outcome) {
-	if p.kind.Once() || o.Kind == webhook.OutcomeReleased || o.Kind == webhook.OutcomeInterrupted {
+// count adds an attempt to the present hour of its endpoint.
+func (r *record) count(p *present, a *webhook.Attempt) {
+	if p.kind.Once() || r.lanes[p.endpoint].deleted || (a.Result != webhook.AttemptDelivered && a.Result != webhook.AttemptFailed) {
 		return
 	}
 	h := r.hours[p.endpoint]
@@ -44,12 +44,12 @@ func (r *record) count(p *present, o *webhook.Outcome) {
 		h = new(webhook.HourStats)
 		r.hours[p.endpoint] = h
 	}
-	if o.Kind == webhook.OutcomeDelivered {
+	if a.Result == webhook.AttemptDelivered {
 		h.Delivered++
 	} else {
 		h.Failed++
 	}
-	h.Latency.Add(o.Attempt.Latency)
+	h.Latency.Add(a.Latency)
 }
 
 // countHours queues the statement that stores what was counted.

@@ -54,8 +54,8 @@ CREATE TABLE {lanes} (
 	full_window     boolean NOT NULL DEFAULT false, -- something waits that only the window keeps back
 	served_at       timestamptz,               -- when a claim last gave it a lease
 	last_first      boolean NOT NULL DEFAULT false, -- whether that was a first attempt: they take turns with retries
-	pace_interval   bigint NOT NULL,           -- microseconds between two leases at its rate; 0: it has no rate
-	burst           integer NOT NULL,          -- how many leases its rate lets go at once
+	pace_interval   bigint NOT NULL,           -- microseconds between two leases at its rate, or at the last one that it had
+	burst           integer NOT NULL,          -- how many leases its rate lets go at once; 0: it has no rate
 	paced_at        timestamptz,               -- when all leases so far will have been due at its rate; NULL: long ago
 	pending         bigint NOT NULL DEFAULT 0, -- its deliveries that are pending or leased, but for what the inbox says
 	backlogged      boolean NOT NULL DEFAULT false, -- its open gap is that of a backlog
