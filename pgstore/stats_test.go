@@ -106,7 +106,7 @@ func TestADeletedEndpointHasNoHeaders(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		r := newRig(t, s)
 		e := webhook.Endpoint{
-			ID: "e", Tenant: "t", Events: []string{"*"}, Headers: map[string]string{"X-Key": "open"},
+			ID: "e", Tenant: "t", Events: []string{"*"}, Headers: map[string]webhook.Secret{"X-Key": webhook.NewSecret("open")},
 			StoredHeaders: []webhook.StoredHeader{{Name: "X-Key", Sealed: webhook.Sealed("sealed")}}, Health: webhook.Health{State: webhook.EndpointActive},
 		}
 		_, err := r.CreateEndpoint(t.Context(), e, 1)
