@@ -48,6 +48,10 @@ func (e *evidence) checkDelivery(r *report, d *webhook.Delivery, m *emitted, req
 	if !d.Kind.Once() && d.Interrupted != interrupted {
 		r.complain(retries, "%s counts %d interruptions and has %d", d.ID, d.Interrupted, interrupted)
 	}
+	if d.Deferred < 0 || d.Deferred > completed {
+		r.complain(retries, "%s counts %d deferred attempts of %d", d.ID, d.Deferred, completed)
+	}
+	completed -= d.Deferred // they use up no retry
 	if completed > e.attempts || interrupted > webhook.MaxInterrupted {
 		r.complain(retries, "%s has %d attempts and %d interruptions", d.ID, completed, interrupted)
 	}
