@@ -15,8 +15,8 @@ func (ep *memEndpoint) fills(bound, coming int) bool {
 // backlogged reports whether the endpoint misses events for its backlog.
 func (ep *memEndpoint) backlogged() bool { return ep.gap != nil && ep.gap.Reason == GapBacklog }
 
-// workedOff reports whether so little of a backlog is left that events are queued again: nine tenths. It is less than the bound, so
-// that an endpoint at its bound does not open and close a gap with each event.
+// workedOff reports whether so little of a backlog is left that events are queued again: nine tenths of the bound. It
+// is less than the bound, so that an endpoint that stands there does not open and close a gap with each event.
 func workedOff(backlog, bound int) bool { return bound <= 0 || backlog < bound-(bound-1)/10 }
 
 func (s *MemoryStore) openBacklog(ep *memEndpoint, bound int, now memInstant) {
