@@ -94,6 +94,7 @@ func TestWhatMakesRoomAndWhatTakesItInOneTransaction(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s, db := open(t, path), pool(t, path, "busy_timeout(5000)")
+	s.SetMaxTime(time.Hour)
 	e := endpoint(t, s, "t", "we_1")
 	req := webhook.EnqueueRequest{Tenant: "t", Events: events(11), MaxPending: 10}
 	_, err := s.Enqueue(t.Context(), req)

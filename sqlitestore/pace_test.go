@@ -60,6 +60,7 @@ func TestClaimsOfOneTransactionKeepToARate(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s, db := open(t, path), pool(t, path, "busy_timeout(5000)")
+	s.SetMaxTime(time.Hour)
 	e := endpoint(t, s, "t", "we_1", rate(slowly, 4))
 	emit(t, s, "t", events(20)...)
 	lease := claim(t, s, 1)[0]
