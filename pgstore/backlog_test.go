@@ -172,12 +172,10 @@ func TestPendingIsNeverMiscounted(t *testing.T) {
 			})
 			require.NoError(t, err)
 		}
-		calls := 0
 		require.Eventually(t, func() bool { // until all leases have run out and all news are taken in
 			c, err := r.Claim(t.Context(), bounded(0, bound))
 			require.NoError(t, err)
 			named.Add(int64(len(c.Backlogged)))
-			calls++
 			return r.count(`SELECT (SELECT count(*) FROM {inbox}) + (SELECT count(*) FROM {deliveries} WHERE turn = 2)`) == 0
 		}, 20*time.Second, 5*time.Millisecond)
 		require.Zero(t, r.count(miscounted))
@@ -198,7 +196,8 @@ func TestNewsOfALaneThatIsHeld(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *server) {
 		r := newRig(t, s)
-		r.endpoint("e", webhook.Health{})
+		r.endpoint("e", webhook.Health{}, "happened")
+		r.endpoint("off", webhook.Health{State: webhook.EndpointDisabled}, "ceased")
 		r.emit(2)
 		first := r.claim(2)
 		later := outcome(first[0], webhook.OutcomeRetry)
@@ -213,7 +212,7 @@ func TestNewsOfALaneThatIsHeld(t *testing.T) {
 		tx, err := r.pool.Begin(t.Context())
 		require.NoError(t, err)
 		defer func() { _ = tx.Rollback(context.Background()) }()
-		_, err = tx.Exec(t.Context(), r.sql(`SELECT FROM {lanes} WHERE id = 'e' FOR UPDATE`))
+		_, err = tx.Exec(t.Context(), r.sql(`SELECT FROM {lanes} FOR UPDATE`))
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
@@ -223,10 +222,12 @@ func TestNewsOfALaneThatIsHeld(t *testing.T) {
 			Tenant: "t", Events: r.events(1), Direct: &webhook.Direct{EndpointID: "e", Kind: webhook.KindTest, Owner: "o", Term: time.Hour},
 		})
 		require.NoError(t, err)
+		_, err = r.Enqueue(ctx, webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{webhook.NewEventType[any]("ceased", "", nil).New("", 1)}})
+		require.NoError(t, err, "and is missed")
 		c, err := r.Claim(ctx, bounded(10, 4))
 		require.NoError(t, err)
 		require.Greater(t, c.Next, time.Minute, "news of which nothing can be handed out are no reason to come back")
-		require.Equal(t, 2, r.count(`SELECT count(*) FROM {inbox}`))
+		require.Equal(t, 3, r.count(`SELECT count(*) FROM {inbox}`))
 		require.EqualValues(t, 2, pending())
 
 		_, err = r.Enqueue(ctx, webhook.EnqueueRequest{Tenant: "t", Events: r.events(3), MaxPending: 4})
@@ -245,7 +246,28 @@ func TestNewsOfALaneThatIsHeld(t *testing.T) {
 		require.Len(t, c.Leases, 3)
 		require.Equal(t, []webhook.EndpointRef{{Tenant: "t", ID: "e"}}, c.Backlogged)
 		require.Zero(t, r.count(`SELECT count(*) FROM {inbox}`))
-		require.Equal(t, 5, r.count(`SELECT pending FROM {lanes}`))
+		require.Equal(t, 5, r.count(`SELECT pending FROM {lanes} WHERE id = 'e'`))
+		require.Equal(t, 1, r.count(`SELECT count::int FROM {gaps} WHERE endpoint_id = 'off'`))
+	})
+}
+
+// A claim that comes upon an endpoint with nothing to hand out looks again, and forgets nobody whom it has named.
+func TestAClaimThatLooksAgainNamesWhoIsBacklogged(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		r := newRig(t, s)
+		r.endpoint("erased", webhook.Health{}, "happened")
+		r.emit(1)
+		require.Empty(t, r.claim(0), "takes the inbox in")
+		page, err := r.Deliveries(t.Context(), "t", webhook.DeliveryFilter{})
+		require.NoError(t, err)
+		require.NoError(t, r.EraseDelivery(t.Context(), "t", page.Deliveries[0].ID))
+		r.endpoint("full", webhook.Health{State: webhook.EndpointPaused, PausedUntil: time.Now().Add(time.Hour)}, "ceased")
+		_, err = r.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{webhook.NewEventType[any]("ceased", "", nil).New("", 1)}})
+		require.NoError(t, err)
+		c, err := r.Claim(t.Context(), bounded(10, 1))
+		require.NoError(t, err)
+		require.Equal(t, []webhook.EndpointRef{{Tenant: "t", ID: "full"}}, c.Backlogged)
 	})
 }
 
@@ -278,7 +300,7 @@ func TestRoundTrips(t *testing.T) {
 		pool := connect(t, s.DSN("postgres"), func(cfg *pgxpool.Config) { cfg.ConnConfig.Tracer = &n })
 		r := &rig{Store: open(t, pool, cfg), TB: t, pool: pool, cfg: cfg}
 		e := r.endpoint("e", webhook.Health{})
-		e.Rate, e.Burst = 1000, 10
+		e.Rate, e.Burst = 0.001, 10
 		_, err := r.UpdateEndpoint(t.Context(), e, nil)
 		require.NoError(t, err)
 		takes := func(want int64, what string, f func()) {
@@ -311,5 +333,28 @@ func TestRoundTrips(t *testing.T) {
 		require.NoError(t, err)
 		takes(2, "a claim that only hears how much is pending", func() { require.Empty(t, r.claim(10)) })
 		require.Equal(t, 4, r.count(`SELECT pending FROM {lanes}`))
+
+		r.emit(10)
+		require.Len(t, r.claim(20), 5)
+		for _, what := range []string{"a claim that only a rate keeps from more", "and one that hears of more events"} {
+			takes(2, what, func() {
+				c, err := r.Claim(t.Context(), request(10))
+				require.NoError(t, err)
+				require.Empty(t, c.Leases)
+				require.False(t, c.Blocked)
+				require.Greater(t, c.Next, time.Minute)
+			})
+			r.emit(1)
+		}
+		require.NoError(t, r.DeleteEndpoint(t.Context(), "t", "e"))
+		r.claim(10)
+		r.endpoint("quick", webhook.Health{})
+		takes(1, "a hand-over", func() {
+			result, err := r.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: r.events(1), HandOver: &webhook.HandOver{Owner: "o", Term: time.Hour, Max: 1}})
+			require.NoError(t, err)
+			require.Len(t, result.Leases, 1)
+		})
+		takes(2, "a claim that only hears of it", func() { require.Empty(t, r.claim(10)) })
+		require.Equal(t, 1, r.count(`SELECT pending FROM {lanes} WHERE id = 'quick'`))
 	})
 }

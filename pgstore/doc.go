@@ -24,7 +24,9 @@
 // again with the same id, which does nothing if it is.
 //
 // All times are by the database's clock. A window that Claim keeps (Health.Window) may be passed by what processes
-// hand over to themselves in transactions that do not see each other yet: by one process's hand-overs at most.
+// hand over to themselves in transactions that do not see each other yet: by one process's hand-overs at most. A rate
+// (Endpoint.Rate) is never passed. A bound on backlogs (Config.MaxPending) is kept by claims: what is emitted until the
+// next one comes is queued beyond it.
 //
 // # Connections
 //

@@ -252,7 +252,8 @@ func TestErasingATenant(t *testing.T) {
 		all := `SELECT (SELECT count(*) FROM {endpoints} WHERE tenant = $1) + (SELECT count(*) FROM {lanes} WHERE tenant = $1)
 			+ (SELECT count(*) FROM {subscriptions} WHERE tenant = $1) + (SELECT count(*) FROM {events} WHERE tenant = $1)
 			+ (SELECT count(*) FROM {deliveries} WHERE tenant = $1) + (SELECT count(*) FROM {attempts} WHERE tenant = $1)
-			+ (SELECT count(*) FROM {gaps} WHERE tenant = $1) + (SELECT count(*) FROM {inbox} WHERE tenant = $1)`
+			+ (SELECT count(*) FROM {gaps} WHERE tenant = $1) + (SELECT count(*) FROM {inbox} WHERE tenant = $1)
+			+ (SELECT count(*) FROM {hours} WHERE tenant = $1)`
 		others := r.count(all, "u")
 		calls := 0
 		for more := true; more; calls++ {
