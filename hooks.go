@@ -217,6 +217,7 @@ func (r *run) spread(batch, left []settled) (kept []settled) {
 		r.workers.Go(func() {
 			news(r.attempts)
 			r.giveBack([]settled{s})
+			r.spared()
 		})
 	}
 	return kept

@@ -81,6 +81,7 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 			defer cancel()
 			r.keepRecording(ctx, left)
 			r.giveBack(left, r.spread(left, nil)...)
+			r.spared()
 		})
 	}
 
