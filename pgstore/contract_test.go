@@ -22,6 +22,14 @@ func TestStoreKeepsTheContract(t *testing.T) {
 				require.True(t, ok)
 				return open(t, s.two, cfg.(*pgstore.Config))
 			},
+			Backdate: func(t *testing.T, store webhook.Store, hours int) {
+				cfg, ok := configs.Load(store)
+				require.True(t, ok)
+				r := &rig{Store: store.(*pgstore.Store), TB: t, pool: s.one, cfg: cfg.(*pgstore.Config)}
+				const away = 1_000_000 // by way of where no other row is
+				r.exec(`UPDATE {hours} SET hour = hour - $1::int * interval '1 hour'`, away+hours)
+				r.exec(`UPDATE {hours} SET hour = hour + $1::int * interval '1 hour'`, away)
+			},
 		}.Run(t, func(t *testing.T) webhook.Store {
 			cfg := s.schema(t)
 			store := open(t, s.one, cfg)
