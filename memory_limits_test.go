@@ -214,7 +214,7 @@ func TestMemoryStoreForgetsHours(t *testing.T) {
 		deliver()
 		require.Equal(m, 6, m.Sizes()["hours"])
 		require.NoError(m, m.DeleteEndpoint(m.Context(), "t", "f"))
-		require.Equal(m, 5, hours())
+		require.Equal(m, 5, m.Sizes()["hours"], "those of a deleted endpoint go with it")
 		result, err := m.Prune(m.Context(), webhook.PruneRequest{Deliveries: time.Minute, Max: 1})
 		require.NoError(m, err)
 		require.True(m, result.More)
