@@ -23,7 +23,7 @@ func (e *Endpoint) Pace() Pace {
 		burst = int(math.Ceil(e.Rate))
 	}
 	interval := time.Duration(math.Round(1e6/e.Rate)) * time.Microsecond
-	return Pace{Interval: max(interval, time.Microsecond), Burst: max(burst, 1)}
+	return Pace{Interval: max(interval, time.Microsecond), Burst: burst}
 }
 
 // Room is how many leases may be given now, where the endpoint's moment lies ahead of now by ahead (0 where it is in
@@ -40,7 +40,7 @@ func (p Pace) Wait(ahead time.Duration) time.Duration {
 	if p.Interval <= 0 {
 		return 0
 	}
-	return max(0, ahead-time.Duration(p.Burst-1)*p.Interval)
+	return max(0, max(ahead, 0)-time.Duration(p.Burst-1)*p.Interval)
 }
 
 // Ahead is how far ahead of now the moment lies after n leases more.

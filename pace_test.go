@@ -141,7 +141,7 @@ func TestPaceOfExtremes(t *testing.T) {
 	slowest := (&webhook.Endpoint{Rate: 0.001, Burst: 10_000}).Pace()
 	const all = 10_000 * 1000 * time.Second
 	require.Equal(t, 10_000, slowest.Room(math.MinInt64), "what lies in the past counts as now")
-	require.Zero(t, slowest.Wait(-200*365*24*time.Hour))
+	require.Zero(t, slowest.Wait(math.MinInt64))
 	require.Equal(t, all, slowest.Ahead(-time.Hour, 10_000))
 	require.Zero(t, slowest.Room(all))
 	require.Zero(t, slowest.Room(all-1000*time.Second+1))

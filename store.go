@@ -120,8 +120,10 @@ type Queue interface {
 	// Claim MUST NOT give an endpoint more leases, over all owners and however they were given, than its Health.Window
 	// (0 counts as 1).
 	// Leases to an endpoint with a Rate MUST keep to it, over all owners and however often its rate or burst is
-	// changed: at most Burst at once, and then one each 1/Rate of a second (Endpoint.Pace). Leases of Direct requests
-	// MUST NOT count, nor wait; a lease that is given back counts as one that was used.
+	// changed: at most Burst at once, and then one each 1/Rate of a second (Endpoint.Pace). A change keeps how many
+	// leases the endpoint is ahead of its pace, up to the new Burst; without a Rate nothing is reckoned and nothing
+	// forgotten.
+	// Leases of Direct requests MUST NOT count, nor wait; a lease that is given back counts as one that was used.
 	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set.
 	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being
 	// served. An endpoint waits since it was last served, since it had something due and since its pause was over,
@@ -143,8 +145,8 @@ type Queue interface {
 	// state; a call may leave some of them to the next call, but MUST NOT hand them out.
 	//
 	// Claimed.Next MUST be no later than when the next delivery can be handed out: one falls due, a lease runs out, a
-	// pause ends, a Rate lets the next one go. It may be earlier. Deliveries of slow endpoints need not count while MaxSlow is reached: the caller
-	// knows by itself when it has room for them.
+	// pause ends, a Rate lets the next one go. It may be earlier. Deliveries of slow endpoints need not count while
+	// MaxSlow is reached: the caller knows by itself when it has room for them.
 	// Claimed.Blocked MUST be true if deliveries are left that only the window of their endpoint, Max or MaxSlow keeps
 	// from being handed out, now or when they fall due.
 	// Claimed.Next need not count those.
@@ -264,8 +266,8 @@ type History interface {
 	// Stats returns what became of an endpoint's attempts, in the hours that begin at or after since, and where its
 	// queue stands. Errors: [ErrNotFound] for an endpoint that the tenant does not have.
 	//
-	// An hour MUST be counted in if anything was recorded in it, as long as Prune does not remove it; hours that are
-	// whole are UTC hours by the store's clock. The oldest MUST come first.
+	// An hour MUST be counted in if anything was recorded in it, as long as Prune does not remove it; hours begin on
+	// the hour, UTC, by the store's clock. The oldest MUST come first.
 	// Each attempt that Record applies as delivered or failed MUST be counted once, in the hour in which it was
 	// recorded; those of pings and tests MUST NOT, nor interrupted ones.
 	// The cost MUST NOT grow with the number of deliveries and attempts.

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	promiseHour    = "An hour MUST be counted in if anything was recorded in it, as long as Prune does not remove it; hours that are whole are UTC hours by the store's clock."
+	promiseHour    = "An hour MUST be counted in if anything was recorded in it, as long as Prune does not remove it; hours begin on the hour, UTC, by the store's clock."
 	promiseHours   = "The oldest MUST come first."
 	promiseCounted = "Each attempt that Record applies as delivered or failed MUST be counted once, in the hour in which it was recorded; those of pings and tests MUST NOT, nor interrupted ones."
 	promiseCheap   = "The cost MUST NOT grow with the number of deliveries and attempts."
