@@ -87,3 +87,33 @@ func TestAClaimGoesOnWhereOneEndpointHasMore(t *testing.T) {
 	}
 	require.Equal(t, map[string]int{"a": 197, "b": 2, "c": 1}, served)
 }
+
+func TestSkippedEndpoints(t *testing.T) {
+	t.Parallel()
+	s := open(t, file(t))
+	for _, tenant := range []string{"t", "u"} {
+		endpoint(t, s, tenant, "we_1")
+	}
+	endpoint(t, s, "t", "we_slow", func(e *webhook.Endpoint) { e.Health.Slow = true })
+	emit(t, s, "t", events(2)...)
+	req := webhook.ClaimRequest{Owner: "one", Term: time.Hour, Max: 1, MaxSlow: 1, Skip: []webhook.EndpointRef{{Tenant: "t", ID: "we_1"}, {Tenant: "t", ID: "we_slow"}, {Tenant: "x", ID: "we_1"}}}
+	c, err := s.Claim(t.Context(), req)
+	require.NoError(t, err)
+	require.Empty(t, c.Leases)
+	require.False(t, c.Blocked, "what is skipped keeps the caller asking")
+	require.Negative(t, c.Next, "what is skipped makes the caller come back at once")
+
+	emit(t, s, "u", events(1)...) // which waited for a shorter time than what is skipped
+	c, err = s.Claim(t.Context(), req)
+	require.NoError(t, err)
+	require.Len(t, c.Leases, 1)
+	require.Equal(t, "u", c.Leases[0].Endpoint.Tenant)
+
+	req.Skip = req.Skip[1:]
+	req.Max = 10
+	c, err = s.Claim(t.Context(), req)
+	require.NoError(t, err)
+	require.Len(t, c.Leases, 2)
+	require.Equal(t, "we_1", c.Leases[0].Endpoint.ID)
+	require.Len(t, claim(t, s, 10), 2)
+}

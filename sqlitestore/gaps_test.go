@@ -206,3 +206,39 @@ func TestABacklogInTheCallersTransaction(t *testing.T) {
 	require.Len(t, claim(t, s, 10), 4)
 	requireInvariants(t, path)
 }
+
+// TestAGapThatClosesInTheTransactionThatMissesAnEvent counts the event first, for a backlog and for a state.
+func TestAGapThatClosesInTheTransactionThatMissesAnEvent(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	s, db := open(t, path), pool(t, path, "busy_timeout(5000)")
+	s.SetMaxTime(time.Hour)
+	full := endpoint(t, s, "t", "we_1")
+	off := endpoint(t, s, "t", "we_2", func(e *webhook.Endpoint) { e.Health.State = webhook.EndpointDisabled })
+	req := webhook.EnqueueRequest{Tenant: "t", Events: events(10), MaxPending: 10}
+	_, err := s.Enqueue(t.Context(), req)
+	require.NoError(t, err)
+	leases, _ := bounded(t, s, 10, 1)
+	for _, err := range crowd(t, s, db, func() error {
+		_, err := s.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: events(2), MaxPending: 10})
+		return err
+	}, func() error {
+		_, err := s.Record(t.Context(), []webhook.Outcome{delivered(leases[0])})
+		return err
+	}, func() error {
+		_, err := s.JudgeEndpoint(t.Context(), "t", "we_2", func(h webhook.Health, _ time.Time) webhook.Health {
+			h.State = webhook.EndpointActive
+			return h
+		})
+		return err
+	}) {
+		require.NoError(t, err)
+	}
+	for e, missed := range map[string]int64{full.ID: 2, off.ID: 12} {
+		list := gaps(t, s, webhook.Endpoint{Tenant: "t", ID: e})
+		require.Len(t, list, 1, e)
+		require.Equal(t, missed, list[0].Count, e)
+		require.False(t, list[0].To.IsZero(), e)
+	}
+	requireInvariants(t, path)
+}

@@ -108,3 +108,28 @@ func TestALowerBurstDoesNotWaitForTheOldOne(t *testing.T) {
 	require.LessOrEqual(t, c.Next, 1000*time.Second)
 	requireInvariants(t, path)
 }
+
+// TestARateIsForRetriesToo has both first attempts and retries due, which take turns.
+func TestARateIsForRetriesToo(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	s := open(t, path)
+	e := endpoint(t, s, "t", "we_1")
+	emit(t, s, "t", events(4)...)
+	for _, l := range claim(t, s, 4) {
+		record(t, s, retry(l, 0))
+	}
+	emit(t, s, "t", events(4)...)
+	e.Rate, e.Burst = slowly, 3
+	_, err := s.UpdateEndpoint(t.Context(), e, nil)
+	require.NoError(t, err)
+	leases := claim(t, s, 10)
+	require.Len(t, leases, 3)
+	retries := 0
+	for _, l := range leases {
+		retries += l.Delivery.AttemptCount - 1
+	}
+	require.InDelta(t, 1.5, retries, 0.6)
+	require.Empty(t, claim(t, s, 10))
+	requireInvariants(t, path)
+}
