@@ -85,9 +85,9 @@ func TestTenThousandHangingEndpointsAndOneHealthy(t *testing.T) {
 		mu.Lock()
 		require.Len(t, met, hanging, "each of them has had its turn")
 		mu.Unlock()
-		require.LessOrEqual(t, waits(500, 100*time.Millisecond), atOnce)
+		require.LessOrEqual(t, waits(200, 100*time.Millisecond), atOnce)
 		r.emit() // to all of them
-		require.LessOrEqual(t, waits(500, 100*time.Millisecond), atOnce)
+		require.LessOrEqual(t, waits(200, 100*time.Millisecond), atOnce)
 		r.stop()
 		t.Logf("cold %v, %d workers at most, %d requests under way at most, the heap grew by %.1f MiB", cold, workers, g.peak(), float64(live)/(1<<20))
 		require.LessOrEqual(t, g.peak(), slots)
