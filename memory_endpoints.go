@@ -156,6 +156,9 @@ func (s *MemoryStore) DeleteEndpoint(ctx context.Context, tenant, id string) err
 // judged stores what became of the endpoint's health. The caller calls place.
 func (s *MemoryStore) judged(ep *memEndpoint, h Health, now memInstant) {
 	old := ep.Health
+	if ep.MaxInFlight > 0 {
+		h.Window = min(h.Window, ep.MaxInFlight)
+	}
 	if h == old {
 		return
 	}

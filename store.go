@@ -171,6 +171,8 @@ type Queue interface {
 	// where Claim settles a lease.
 	// Judge MUST be called for an applied outcome, on the health as it is in the transaction, and what it returned in
 	// the transaction that was committed MUST be stored; for a deleted endpoint it is not called.
+	// A Window that is larger than the endpoint's MaxInFlight, where that is not 0, MUST be stored as that, here and
+	// wherever a health is stored: the outcome may be that of an attempt from before the bound was lowered.
 	// A final state MUST NOT change again.
 	Record(ctx context.Context, outcomes []Outcome) (applied []bool, err error)
 }

@@ -28,14 +28,14 @@ VALUES ($1::text, $2::text, $3::text, $4::text[], $5::text, $6::float8, $7::int,
 	sqlSubscribe   = `INSERT INTO {subscriptions} (tenant, endpoint_id, type) SELECT $1::text, $2::text, unnest($3::text[])`
 
 	sqlCreateLane = `
-INSERT INTO {lanes} (tenant, id, state, reason, verified, generation, window_size, slow, failures, accepted_secret, pace_interval, burst)
-VALUES ($1::text, $2::text, 'active', '', false, 0, 0, false, 0, '', $3::bigint, $4::int)`
+INSERT INTO {lanes} (tenant, id, state, reason, verified, generation, window_size, slow, failures, accepted_secret, pace_interval, burst, max_in_flight)
+VALUES ($1::text, $2::text, 'active', '', false, 0, 0, false, 0, '', $3::bigint, $4::int, $5::int)`
 
 	// The endpoint stays ahead of its rate by as many leases as before, but by no more than a burst: a slower rate brings
 	// no fresh burst, and a quicker one does not wait for the old one. Without a rate nothing is reckoned, and nothing
 	// forgotten.
 	sqlRepace = `
-UPDATE {lanes} SET burst = $4::int, pace_interval = CASE WHEN $4::int > 0 THEN $3::bigint ELSE pace_interval END,
+UPDATE {lanes} SET burst = $4::int, max_in_flight = $6::int, pace_interval = CASE WHEN $4::int > 0 THEN $3::bigint ELSE pace_interval END,
 	paced_at = CASE WHEN $4::int > 0 AND paced_at > $5::timestamptz THEN $5::timestamptz + least(
 		extract(epoch FROM paced_at - $5::timestamptz)::float8 * 1000000 / pace_interval, $4::int) * $3::bigint * interval '1 microsecond' ELSE paced_at END
 WHERE tenant = $1::text AND id = $2::text`
@@ -84,8 +84,8 @@ func (s *Store) CreateEndpoint(ctx context.Context, e webhook.Endpoint, limit in
 		}
 		t.queue(sqlCreate, append(owned, now)...)
 		t.queue(sqlSubscribe, e.Tenant, e.ID, subscriptions(e.Events))
-		t.queue(sqlCreateLane, e.Tenant, e.ID, micros(pace.Interval), small(pace.Burst))
-		lane := &held{ref: ref{e.Tenant, e.ID}, after: e.Health}
+		t.queue(sqlCreateLane, e.Tenant, e.ID, micros(pace.Interval), small(pace.Burst), small(e.MaxInFlight))
+		lane := &held{ref: ref{e.Tenant, e.ID}, maxInFlight: e.MaxInFlight, after: e.Health}
 		lane.after.Since = now
 		t.judged([]*held{lane}, now)
 		if stored, err = t.endpoint(ctx, sqlEndpoint, e.Tenant, e.ID); err != nil {
@@ -206,8 +206,9 @@ func (s *Store) UpdateEndpoint(ctx context.Context, e webhook.Endpoint, judge we
 		if judge != nil {
 			lane.after = judge(lane.before, now)
 		}
+		lane.maxInFlight = e.MaxInFlight
 		t.queue(sqlUpdate, owned...)
-		t.queue(sqlRepace, e.Tenant, e.ID, micros(pace.Interval), small(pace.Burst), now)
+		t.queue(sqlRepace, e.Tenant, e.ID, micros(pace.Interval), small(pace.Burst), now, small(e.MaxInFlight))
 		t.queue(sqlUnsubscribe, e.Tenant, e.ID)
 		t.queue(sqlSubscribe, e.Tenant, e.ID, subscriptions(e.Events))
 		t.judged([]*held{lane}, now)

@@ -12,6 +12,7 @@ import (
 type held struct {
 	ref
 	deleted       bool
+	maxInFlight   int // the endpoint's own; 0: none
 	gap           *int64
 	gapsMade      int64
 	backlogged    bool
@@ -20,12 +21,12 @@ type held struct {
 }
 
 // heldColumns are those that scanHeld reads.
-const heldColumns = `l.tenant, l.id, l.deleted, l.gap, l.gaps_made, l.backlogged, ` + healthColumns
+const heldColumns = `l.tenant, l.id, l.deleted, l.max_in_flight, l.gap, l.gaps_made, l.backlogged, ` + healthColumns
 
 func scanHeld(rows pgx.Rows) (*held, error) {
 	var h held
 	var health healthRow
-	if err := rows.Scan(append([]any{&h.tenant, &h.id, &h.deleted, &h.gap, &h.gapsMade, &h.backlogged}, health.dest()...)...); err != nil {
+	if err := rows.Scan(append([]any{&h.tenant, &h.id, &h.deleted, &h.maxInFlight, &h.gap, &h.gapsMade, &h.backlogged}, health.dest()...)...); err != nil {
 		return nil, err
 	}
 	h.before = health.value()
@@ -65,6 +66,9 @@ func (t *tx) judged(lanes []*held, now time.Time) {
 	var opened, closed gapArgs
 	var a healthArgs
 	for _, l := range lanes {
+		if l.maxInFlight > 0 {
+			l.after.Window = min(l.after.Window, l.maxInFlight)
+		}
 		old, h := l.before, l.after
 		switch {
 		case l.deleted:

@@ -110,7 +110,7 @@ func (s *Store) CreateEndpoint(ctx context.Context, e webhook.Endpoint, max int)
 		if err := t.run(insertLane, key); err != nil {
 			return webhook.Endpoint{}, err
 		}
-		l := t.hold(&lane{key: key, tenant: e.Tenant, id: e.ID, version: 1})
+		l := t.hold(&lane{key: key, tenant: e.Tenant, id: e.ID, version: 1, maxInFlight: e.MaxInFlight})
 		if err := t.setPace(l, e.Pace()); err != nil {
 			return webhook.Endpoint{}, err
 		}
@@ -146,14 +146,17 @@ func (s *Store) UpdateEndpoint(ctx context.Context, e webhook.Endpoint, judge we
 			return webhook.Endpoint{}, err
 		}
 		l.version++
+		l.maxInFlight = e.MaxInFlight
 		l.shared = nil
 		if err := t.subscribe(l, e.Events); err != nil {
 			return webhook.Endpoint{}, err
 		}
+		health := l.health
 		if judge != nil {
-			if err := t.judged(l, judge(l.health, t.now)); err != nil {
-				return webhook.Endpoint{}, err
-			}
+			health = judge(health, t.now)
+		}
+		if err := t.judged(l, health); err != nil {
+			return webhook.Endpoint{}, err
 		}
 		return t.read(l)
 	})

@@ -29,6 +29,9 @@ func (l *lane) takes(bound int) bool {
 // judged changes the endpoint's health, and opens and closes gaps with it.
 func (t *txn) judged(l *lane, h webhook.Health) error {
 	old := l.health
+	if l.maxInFlight > 0 {
+		h.Window = min(h.Window, l.maxInFlight)
+	}
 	if h == old {
 		return nil
 	}

@@ -17,11 +17,12 @@ type lane struct {
 	deleted    bool
 	health     webhook.Health
 
-	limited bool         // it has a rate
-	pace    webhook.Pace // of that, or of the last one it had
-	paced   int64        // the pace's moment
-	pending int          // deliveries that are pending or leased
-	backlog int          // how many may be, while a gap is open because they were; 0: there is no such gap
+	maxInFlight int          // the endpoint's own; 0: none
+	limited     bool         // it has a rate
+	pace        webhook.Pace // of that, or of the last one it had
+	paced       int64        // the pace's moment
+	pending     int          // deliveries that are pending or leased
+	backlog     int          // how many may be, while a gap is open because they were; 0: there is no such gap
 
 	leases             int
 	firstDue, againDue int64 // of the pending deliveries without an attempt, and of the others; 0: there is none
@@ -39,7 +40,7 @@ type lane struct {
 	shared *webhook.Endpoint
 }
 
-const laneColumns = `l.endpoint, p.tenant, p.id, p.version, p.deleted_at IS NOT NULL, p.rate > 0,
+const laneColumns = `l.endpoint, p.tenant, p.id, p.version, p.deleted_at IS NOT NULL, p.rate > 0, p.max_in_flight,
 	l.state, l.reason, l.since, l.verified, l.generation, l.window_size, l.slow, l.paused_until, l.failures, l.failing_since, l.last_failure, l.last_success, l.accepted_secret,
 	l.pace_interval, l.pace_burst, coalesce(l.paced_at, 0), l.pending, coalesce(l.backlog_bound, 0),
 	l.leases, coalesce(l.first_due, 0), coalesce(l.again_due, 0), coalesce(l.oldest_at, 0), coalesce(l.served_at, 0), l.served_first, coalesce(l.eligible_at, 0), l.blocked`
@@ -47,7 +48,7 @@ const laneColumns = `l.endpoint, p.tenant, p.id, p.version, p.deleted_at IS NOT 
 func (l *lane) dest() []any {
 	h := &l.health
 	return []any{
-		&l.key, &l.tenant, &l.id, &l.version, &l.deleted, &l.limited,
+		&l.key, &l.tenant, &l.id, &l.version, &l.deleted, &l.limited, &l.maxInFlight,
 		&h.State, &h.Reason,
 		stamp{&h.Since},
 		&h.Verified, &h.Generation, &h.Window, &h.Slow,

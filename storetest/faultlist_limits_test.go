@@ -34,6 +34,7 @@ var limitFaults = []fault{
 	{"values", "LastFailure is not kept", func(f *faulty) { f.keptAs(func(e *webhook.Endpoint) { e.Health.LastFailure = time.Time{} }) }},
 	{"values", "nobody knows who asked", func(f *faulty) { f.deliveriesAs(func(d *webhook.Delivery) { d.AskedBy = "" }) }},
 	{"direct", "nobody knows who asked", func(f *faulty) { f.deliveriesAs(func(d *webhook.Delivery) { d.AskedBy = "" }) }},
+	{"window", "an endpoint's own bound is not heeded", func(f *faulty) { f.keptAs(func(e *webhook.Endpoint) { e.MaxInFlight = 0 }) }},
 	{"hand-over", "a rate does not keep it back", func(f *faulty) { f.keptAs(func(e *webhook.Endpoint) { e.Rate = 0 }) }},
 	{"endpoints", "headers are kept", func(f *faulty) {
 		f.update = func(ctx context.Context, e webhook.Endpoint, judge webhook.Judge) (webhook.Endpoint, error) {

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/meshia/webhook"
 )
@@ -10,6 +11,8 @@ import (
 const promiseWindow = "Claim MUST NOT give an endpoint more leases, over all owners and however they were given, than its Health.Window (0 counts as 1)."
 
 const promiseBlocked = "Claimed.Blocked MUST be true if deliveries are left that only the window of their endpoint, Max or MaxSlow keeps from being handed out, now or when they fall due."
+
+const promiseOwnWindow = "A Window that is larger than the endpoint's MaxInFlight, where that is not 0, MUST be stored as that, here and wherever a health is stored: the outcome may be that of an attempt from before the bound was lowered."
 
 var windowCases = []kase{
 	{
@@ -172,6 +175,43 @@ var windowCases = []kase{
 			req.Max, req.MaxSlow = 10, 0
 			equal(c, "leases", len(c.claimWith(req).Leases) > 0, true)
 			c.want(c.claimWith(req).Blocked, "what MaxSlow kept back is not said to be blocked")
+		},
+	},
+	{
+		name:    "an endpoint's own bound",
+		promise: promiseOwnWindow,
+		f: func(c *check) {
+			bound := func(e webhook.Endpoint, what string, n int) {
+				c.Helper()
+				equal(c, what, e.Health.Window, n)
+				equal(c, what+", as it is stored", c.health(e).Window, n)
+			}
+			wide := func(h webhook.Health, _ time.Time) webhook.Health {
+				h.Window = 100
+				return h
+			}
+			e := c.endpoint("t", window(9), func(e *webhook.Endpoint) { e.MaxInFlight = 5 })
+			bound(e, "window when created", 5)
+			c.emit("t", 10)
+			leases := c.claim(10)
+			equal(c, "leases", len(leases), 5)
+			e.MaxInFlight = 3
+			e = c.update(e)
+			bound(e, "window after a lower bound", 3)
+			for _, l := range leases {
+				o := outcome(l, webhook.OutcomeDelivered)
+				o.Judge = wide
+				c.record(o)
+				equal(c, "window after an outcome", c.health(e).Window, 3)
+			}
+			equal(c, "leases after that", len(c.claim(10)), 3)
+			judged, err := c.store.JudgeEndpoint(c.Context(), "t", e.ID, wide)
+			c.ok(err)
+			bound(judged, "window after a judgement", 3)
+			e.MaxInFlight = 0
+			e, err = c.store.UpdateEndpoint(c.Context(), e, wide)
+			c.ok(err)
+			bound(e, "window without a bound", 100)
 		},
 	},
 }

@@ -56,6 +56,7 @@ CREATE TABLE {lanes} (
 	last_first      boolean NOT NULL DEFAULT false, -- whether that was a first attempt: they take turns with retries
 	pace_interval   bigint NOT NULL,           -- microseconds between two leases at its rate, or at the last one that it had
 	burst           integer NOT NULL,          -- how many leases its rate lets go at once; 0: it has no rate
+	max_in_flight   integer NOT NULL,          -- what window_size is at most; 0: it is what the dispatchers say
 	paced_at        timestamptz,               -- when all leases so far will have been due at its rate; NULL: long ago
 	pending         bigint NOT NULL DEFAULT 0, -- its deliveries that are pending or leased, but for what the inbox says
 	backlogged      boolean NOT NULL DEFAULT false, -- its open gap is that of a backlog
