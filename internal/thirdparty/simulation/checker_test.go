@@ -2,15 +2,12 @@ package simulation
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/meshia/webhook"
 )
@@ -48,6 +45,7 @@ func (l *ledger) compare() {
 	if seen != len(l.deliveries) {
 		l.complain("LOST: %d deliveries are in the store, of %d", seen, len(l.deliveries))
 	}
+	l.compareStats(time.Now().Truncate(time.Hour).Add(-time.Hour))
 }
 
 func (l *ledger) same(got *webhook.Delivery, want *delivery) {
@@ -65,6 +63,7 @@ func (l *ledger) same(got *webhook.Delivery, want *delivery) {
 	differ("tenant", got.Tenant, want.Tenant)
 	differ("number of attempts", got.AttemptCount, want.AttemptCount)
 	differ("interruptions", got.Interrupted, want.Interrupted)
+	differ("failed probes", got.Deferred, want.Deferred)
 	differ("due time", got.NextAttemptAt.UnixNano(), want.NextAttemptAt.UnixNano())
 	differ("creation", got.CreatedAt.UnixNano(), want.CreatedAt.UnixNano())
 	differ("end", got.FinishedAt.UnixNano(), want.FinishedAt.UnixNano())
@@ -85,11 +84,16 @@ func (l *ledger) same(got *webhook.Delivery, want *delivery) {
 	}
 }
 
-// settled reports whether every delivery has its final state.
-func (l *ledger) settled() bool {
+// unsettled names the deliveries without a final state.
+func (l *ledger) unsettled() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.open) == 0
+	var left []string
+	for d := range l.open {
+		left = append(left, fmt.Sprintf("%s is %s, due in %v, its endpoint is %s", d.name, d.State, time.Until(d.NextAttemptAt), d.at.Health.State))
+	}
+	slices.Sort(left)
+	return strings.Join(left, "; ")
 }
 
 // audit is the sum at the end, when nothing is under way any more.
@@ -109,8 +113,11 @@ func (l *ledger) audit() {
 			l.complain("UNLOGGED: %s was sent by %s, and there is no row of it", r.lease, r.node.name)
 		}
 	}
+	l.compareStats(time.Time{})
+	l.auditStats()
 	l.auditEvents()
 	l.auditGaps()
+	l.auditHooks()
 	l.auditSecrets()
 	l.auditTenants()
 }
@@ -121,7 +128,7 @@ func (l *ledger) auditDelivery(d *delivery) {
 		l.complain("STUCK: %s is %s, and everything is well", d.name, d.State)
 		return
 	}
-	completed, interrupted, refused := 0, 0, 0
+	completed, interrupted, deferred, refused := 0, 0, 0, 0
 	for i, a := range d.Attempts {
 		r := l.requests[attemptKey{d.ID, a.Number}]
 		if a.Number != i+1 {
@@ -134,16 +141,26 @@ func (l *ledger) auditDelivery(d *delivery) {
 			interrupted++
 			continue
 		}
-		completed++
 		if r != nil && r.mismatch && r.innocent && sameSecrets(r, l.requests[attemptKey{d.ID, 1}]) {
 			refused++
 		}
+		probe := l.leases[attemptKey{d.ID, a.Number}].deferred
+		if probe {
+			deferred++
+		} else {
+			completed++
+		}
 		if i+1 < len(d.Attempts) {
-			l.auditPause(d, r, completed, d.Attempts[i+1])
+			l.auditPause(d, r, completed, probe, d.Attempts[i+1])
 		}
 	}
-	if d.AttemptCount != len(d.Attempts) || d.Interrupted != interrupted || interrupted > webhook.MaxInterrupted {
-		l.complain("NUMBER: %s counts %d attempts and %d interruptions, and has %d and %d rows", d.name, d.AttemptCount, d.Interrupted, len(d.Attempts), interrupted)
+	if d.AttemptCount != len(d.Attempts) || d.Interrupted != interrupted || d.Deferred != deferred || interrupted > webhook.MaxInterrupted {
+		l.complain("NUMBER: %s counts %d attempts, %d interruptions and %d failed probes, and has %d, %d and %d rows", d.name, d.AttemptCount, d.Interrupted, d.Deferred, len(d.Attempts), interrupted, deferred)
+	}
+	if completed > 1 { // its retries are what follows the first
+		if _, may := l.w.Policy.Next(completed-1, d.Attempts[0]); !may {
+			l.complain("RETRY: %s was tried %d times beside interruptions and probes", d.name, completed)
+		}
 	}
 	var last webhook.Attempt
 	if n := len(d.Attempts); n > 0 {
@@ -175,7 +192,7 @@ func (l *ledger) auditDelivery(d *delivery) {
 	if !ok {
 		l.complain("REASON: %s is %s (%q) after %d attempts, %d of them interrupted", d.name, d.State, d.Reason, d.AttemptCount, interrupted)
 	}
-	if d.Reason == webhook.FailExhausted && !d.Kind.Once() && refused == completed {
+	if d.Reason == webhook.FailExhausted && !d.Kind.Once() && refused == completed+deferred {
 		l.complain("ROTATION: %s is lost, and its receiver knew a secret that was live all the time", d.name)
 	}
 }
@@ -186,13 +203,16 @@ func sameSecrets(a, b *request) bool {
 
 // auditPause checks the time between two requests as the receiver saw them, and which secret the second one was signed
 // with.
-func (l *ledger) auditPause(d *delivery, r *request, completed int, next webhook.Attempt) {
+func (l *ledger) auditPause(d *delivery, r *request, completed int, probe bool, next webhook.Attempt) {
 	after := l.requests[attemptKey{d.ID, next.Number}]
 	if r == nil || after == nil {
 		return
 	}
 	row := d.Attempts[next.Number-2]
-	wait, _ := l.w.Policy.Next(completed, row)
+	wait := time.Duration(0)
+	if !probe {
+		wait, _ = l.w.Policy.Next(completed, row)
+	}
 	if pause := after.started.Sub(r.ended); pause < wait {
 		l.complain("WAIT: attempt %d of %s came after %v, not %v", next.Number, d.name, pause, wait)
 	}
@@ -235,6 +255,9 @@ func (l *ledger) auditEvents() {
 
 func (l *ledger) auditGaps() {
 	for key, ep := range l.endpoints {
+		if ep.erasing {
+			continue
+		}
 		got, err := l.store.Gaps(context.Background(), key.tenant, key.id)
 		if err != nil {
 			l.complain("READ: %v", err)
@@ -253,74 +276,6 @@ func (l *ledger) auditGaps() {
 		}
 		if sum != ep.missed || !same {
 			l.complain("GAP: endpoint %s missed %d events, and its gaps say %d: %v, not %v", key.id, ep.missed, sum, got, want)
-		}
-	}
-}
-
-// auditSecrets looks for secrets in whatever a reader can get, printed in every usual way, and in the log.
-func (l *ledger) auditSecrets() {
-	var told []string
-	tell := func(what string, v any) {
-		text, err := json.Marshal(v)
-		if err != nil {
-			l.complain("READ: %v", err)
-		}
-		told = append(told, what+string(text), what+fmt.Sprintf("%+v %#v %v", v, v, v))
-	}
-	ctx := context.Background()
-	for _, tenant := range tenants {
-		endpoints, err := l.store.Endpoints(ctx, tenant)
-		if err != nil {
-			l.complain("READ: %v", err)
-		}
-		for i := range endpoints {
-			endpoints[i].Secrets = nil // what stores hold is the dispatcher's to seal: see TestAnEndpointThatIsReadShowsNoSecret
-		}
-		tell("endpoints", endpoints)
-		for cursor := ""; ; {
-			page, err := l.store.Deliveries(ctx, tenant, webhook.DeliveryFilter{Cursor: cursor})
-			if err != nil {
-				l.complain("READ: %v", err)
-				break
-			}
-			tell("deliveries", page)
-			if cursor = page.NextCursor; cursor == "" {
-				break
-			}
-		}
-	}
-	told = append(told, "log"+l.logged.String(), "complaints"+strings.Join(l.complaints, "\n"))
-	slices.Sort(l.secrets)
-	for _, s := range slices.Compact(l.secrets) {
-		for _, form := range secretForms(s) {
-			for _, text := range told {
-				if strings.Contains(text, form) {
-					l.complain("SECRET: a secret can be read in the %.10s", text)
-				}
-			}
-		}
-	}
-}
-
-// secretForms are the ways in which a secret may be printed: as it is, and as its bytes.
-func secretForms(s string) []string {
-	return []string{s, base64.StdEncoding.EncodeToString([]byte(s)), hex.EncodeToString([]byte(s)), strings.Trim(fmt.Sprint([]byte(s)), "[]")}
-}
-
-// auditTenants asks for each tenant's things as another one.
-func (l *ledger) auditTenants() {
-	ctx := context.Background()
-	for i, key := range l.w.endpoints {
-		if other := tenants[(slices.Index(tenants, key.tenant)+1+i%2)%len(tenants)]; l.endpoints[endpointKey{other, key.id}] == nil {
-			if _, err := l.store.Endpoint(ctx, other, key.id); !errors.Is(err, webhook.ErrNotFound) {
-				l.complain("TENANT: an endpoint of %q is seen by %q: %v", key.tenant, other, err)
-			}
-		}
-	}
-	for id, d := range l.deliveries {
-		other := tenants[(slices.Index(tenants, d.tenant)+1)%len(tenants)]
-		if _, err := l.store.Delivery(ctx, other, id); !errors.Is(err, webhook.ErrNotFound) {
-			l.complain("TENANT: a delivery of %q is seen by %q: %v", d.tenant, other, err)
 		}
 	}
 }

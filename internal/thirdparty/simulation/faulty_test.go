@@ -135,7 +135,11 @@ func (f *faulty) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.C
 }
 
 func (f *faulty) Record(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
-	return through(f, ctx, "Record", func(ctx context.Context) ([]bool, error) { return f.ledger.record(ctx, outcomes) })
+	applied, err := through(f, ctx, "Record", func(ctx context.Context) ([]bool, error) { return f.ledger.record(ctx, outcomes) })
+	if err == nil {
+		f.ledger.answered(outcomes, applied)
+	}
+	return applied, err
 }
 
 func (f *faulty) CreateEndpoint(ctx context.Context, e webhook.Endpoint, most int) (webhook.Endpoint, error) {
@@ -183,6 +187,12 @@ func (f *faulty) Deliveries(ctx context.Context, tenant string, filter webhook.D
 
 func (f *faulty) Gaps(ctx context.Context, tenant, endpointID string) ([]webhook.Gap, error) {
 	return through(f, ctx, "Gaps", func(ctx context.Context) ([]webhook.Gap, error) { return f.ledger.store.Gaps(ctx, tenant, endpointID) })
+}
+
+func (f *faulty) Stats(ctx context.Context, tenant, endpointID string, since time.Time) (webhook.Stats, error) {
+	return through(f, ctx, "Stats", func(ctx context.Context) (webhook.Stats, error) {
+		return f.ledger.store.Stats(ctx, tenant, endpointID, since)
+	})
 }
 
 func (f *faulty) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.PruneResult, error) {

@@ -14,6 +14,9 @@ import (
 // not say it.
 type secretKey struct{}
 
+// headersKey is the same for the values of an endpoint's own headers, by their names.
+type headersKey struct{}
+
 func withSecret(ctx context.Context, text string) context.Context {
 	return context.WithValue(ctx, secretKey{}, text)
 }
@@ -32,6 +35,7 @@ func (l *ledger) createEndpoint(ctx context.Context, e webhook.Endpoint, most in
 	}
 	ep.Endpoint, ep.deleted = stored, false
 	l.learn(ctx, ep)
+	l.chose(ep, nil, &e, now)
 	l.gapBetween(ep, webhook.Health{State: webhook.EndpointActive}, now)
 	return stored, nil
 }
@@ -51,8 +55,11 @@ func (l *ledger) updateEndpoint(ctx context.Context, e webhook.Endpoint, judge w
 	old := ep.Endpoint
 	ep.Endpoint = stored
 	l.learn(ctx, ep)
+	l.chose(ep, &old, &e, now)
+	kept := old.Health
+	kept.Window = min(kept.Window, l.w.inFlight(&stored))
 	switch moved := old.URL != stored.URL; {
-	case !moved && old.Health != stored.Health:
+	case !moved && stored.Health != old.Health && stored.Health != kept:
 		l.complain("STATE: endpoint %s changed its health with its settings", ep.ID)
 	case moved && stored.Health.Verified, moved && stored.Health.State != webhook.EndpointPending && stored.Health.Reason != webhook.ReasonByUser:
 		l.complain("STATE: endpoint %s is %s and has a new URL", ep.ID, stored.Health.State)
@@ -77,6 +84,7 @@ func (l *ledger) judgeEndpoint(ctx context.Context, tenant, id string, judge web
 	if old.State != stored.Health.State && !off && !on {
 		l.complain("STATE: endpoint %s was switched from %s to %s", id, old.State, stored.Health.State)
 	}
+	l.turned(ep, old)
 	l.gapBetween(ep, old, now)
 	return stored, nil
 }
@@ -90,57 +98,37 @@ func (l *ledger) deleteEndpoint(ctx context.Context, tenant, id string) error {
 	}
 	ep := l.place(tenant, id)
 	ep.deleted = true
+	ep.closeGap(now)
+	clear(ep.hours)
 	for d := range l.open {
 		if d.at == ep && d.State == webhook.DeliveryPending {
 			l.finish(d, webhook.DeliveryFailed, webhook.FailEndpointDeleted, now)
 		}
 	}
-	ep.closeGap(now)
 	return nil
 }
 
-// learn reads the text of a secret that was set.
+// learn reads the texts of a secret and of headers that were set.
 func (l *ledger) learn(ctx context.Context, ep *endpoint) {
 	text, ok := ctx.Value(secretKey{}).(string)
 	if n := len(ep.Secrets); ok && n > 0 {
 		ep.texts[ep.Secrets[n-1].ID] = text
 		l.secrets = append(l.secrets, text)
 	}
-}
-
-// judged notes what became of an endpoint's health with outcomes, and demands a cause of a change of its state.
-func (l *ledger) judged(ep *endpoint, outcomes []webhook.Outcome, now time.Time) {
-	if ep.deleted {
-		return
-	}
-	stored, err := l.store.Endpoint(context.Background(), ep.Tenant, ep.ID)
-	if err != nil {
-		l.complain("READ: %v", err)
-		return
-	}
-	old := ep.Health
-	ep.Endpoint = stored
-	pinged, gone := false, false
-	for i := range outcomes {
-		o := &outcomes[i]
-		if d := l.deliveries[o.DeliveryID]; d != nil && d.at == ep {
-			pinged = pinged || d.Kind == webhook.KindPing && o.Kind == webhook.OutcomeDelivered
-			gone = gone || o.Attempt.Status == http.StatusGone
+	if headers, ok := ctx.Value(headersKey{}).(map[string]string); ok {
+		ep.headers = map[string]string{}
+		for name, value := range headers {
+			ep.headers[http.CanonicalHeaderKey(name)] = value
+			l.secrets = append(l.secrets, value)
 		}
 	}
-	to := stored.Health.State
-	woken := to == webhook.EndpointActive && old.State == webhook.EndpointPending && pinged
-	ended := to == webhook.EndpointDisabled && stored.Health.Reason == webhook.ReasonGone && gone
-	if to != old.State && !woken && !ended {
-		l.complain("STATE: endpoint %s went from %s to %s by itself", ep.ID, old.State, to)
-	}
-	l.gapBetween(ep, old, now)
 }
 
 // gapBetween opens and closes the endpoint's gap as its state asks for.
 func (l *ledger) gapBetween(ep *endpoint, old webhook.Health, now time.Time) {
 	h := ep.Health
 	switch {
+	case h.State.Queues() && ep.gap != nil && ep.gap.Reason == webhook.GapBacklog: // it stays while the backlog does
 	case h.State.Queues():
 		ep.closeGap(now)
 	case ep.gap == nil || h.State != old.State || h.Reason != old.Reason:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -21,6 +20,7 @@ func (l *ledger) enqueue(ctx context.Context, n *node, req webhook.EnqueueReques
 		return res, err
 	}
 	handed := 0
+	var full []webhook.EndpointRef
 	for i := range req.Events {
 		e := req.Events[i]
 		key := eventKey{req.Tenant, e.ID}
@@ -42,8 +42,9 @@ func (l *ledger) enqueue(ctx context.Context, n *node, req webhook.EnqueueReques
 			l.enqueuedDirect(n, req, e, &res, now)
 			continue
 		}
-		handed += l.match(n, req, known, &res, now)
+		handed += l.match(n, req, known, &res, &full, now)
 	}
+	l.named("Enqueue", res.Backlogged, full)
 	if req.HandOver != nil && handed > req.HandOver.Max || req.HandOver == nil && handed > 0 {
 		l.complain("HAND-OVER: %d deliveries", handed)
 	}
@@ -77,7 +78,7 @@ func (l *ledger) refused(req webhook.EnqueueRequest, err error) {
 }
 
 // match notes which endpoints get a new event, or miss it.
-func (l *ledger) match(n *node, req webhook.EnqueueRequest, e *event, res *webhook.EnqueueResult, now time.Time) (handed int) {
+func (l *ledger) match(n *node, req webhook.EnqueueRequest, e *event, res *webhook.EnqueueResult, full *[]webhook.EndpointRef, now time.Time) (handed int) {
 	page, err := l.store.Deliveries(context.Background(), req.Tenant, webhook.DeliveryFilter{EventID: e.key.id})
 	if err != nil {
 		l.complain("READ: %v", err)
@@ -95,7 +96,10 @@ func (l *ledger) match(n *node, req webhook.EnqueueRequest, e *event, res *webho
 		if ep == nil || key.tenant != req.Tenant || ep.deleted || !ep.Subscribes(e.kind) {
 			continue
 		}
-		if !ep.Health.State.Queues() {
+		if l.fill(ep, req.MaxPending, now) {
+			*full = append(*full, webhook.EndpointRef{Tenant: key.tenant, ID: key.id})
+		}
+		if ep.gap != nil {
 			ep.gap.Count++
 			ep.missed++
 			continue
@@ -115,8 +119,8 @@ func (l *ledger) match(n *node, req webhook.EnqueueRequest, e *event, res *webho
 			continue
 		}
 		window, has := l.room(ep)
-		if ep.Health.State != webhook.EndpointActive || ep.Health.Slow || has >= window || len(l.due(ep, now)) > 1 {
-			l.complain("HAND-OVER: %s, whose endpoint is %s, slow %t, has %d of %d in flight and %d due before it", d.name, ep.Health.State, ep.Health.Slow, has, window, len(l.due(ep, now))-1)
+		if ep.Health.State != webhook.EndpointActive || ep.Health.Slow || ep.Rate > 0 || has >= window || len(l.due(ep, now)) > 1 {
+			l.complain("HAND-OVER: %s, whose endpoint is %s, slow %t, with a rate of %v, has %d of %d in flight and %d due before it", d.name, ep.Health.State, ep.Health.Slow, ep.Rate, has, window, len(l.due(ep, now))-1)
 		}
 		handed++
 		if req.HandOver != nil {
@@ -157,6 +161,7 @@ func (l *ledger) newDelivery(id string, ep *endpoint, eventID, eventType string,
 	}
 	l.deliveries[id] = d
 	l.open[d] = true
+	ep.backlog++
 	return d
 }
 
@@ -180,6 +185,7 @@ func (l *ledger) claim(ctx context.Context, n *node, req webhook.ClaimRequest) (
 			l.finish(d, webhook.DeliveryFailed, webhook.FailExpired, now)
 		}
 	}
+	l.named("Claim", res.Backlogged, l.bound(req.MaxPending, now))
 
 	slow := 0
 	for i := range res.Leases {
@@ -192,9 +198,7 @@ func (l *ledger) claim(ctx context.Context, n *node, req webhook.ClaimRequest) (
 			if has >= window {
 				l.complain("WINDOW: %s is given out though its endpoint has %d of %d in flight", d.name, has, window)
 			}
-			if d.at.Health.State != webhook.EndpointActive || d.at.deleted {
-				l.complain("INACTIVE: %s is given out though its endpoint is %s", d.name, d.at.Health.State)
-			}
+			l.checkServed(d, now)
 			if d.State == webhook.DeliveryPending && d.NextAttemptAt.After(now) {
 				l.complain("EARLY: %s is given out %v before it is due", d.name, d.NextAttemptAt.Sub(now))
 			}
@@ -223,14 +227,17 @@ func (l *ledger) left(req webhook.ClaimRequest, res *webhook.Claimed, slow int, 
 		sooner(held.ends.Sub(now))
 	}
 	for d := range l.open {
-		if d.State != webhook.DeliveryPending || d.at.Health.State != webhook.EndpointActive || skips(req, d) {
+		if d.State != webhook.DeliveryPending || !d.at.Health.State.Queues() || skips(req, d) {
 			continue
 		}
 		window, has := l.room(d.at)
 		noSlow := d.at.Health.Slow && slow >= req.MaxSlow // the caller looks again by itself when it has room
-		if d.NextAttemptAt.After(now) {
+		if wait := d.readyIn(now); wait > 0 {
 			if has < window && !noSlow {
-				sooner(d.NextAttemptAt.Sub(now))
+				sooner(wait)
+			}
+			if has >= window && !res.Blocked {
+				l.complain("WAKE: %s waits for its endpoint's window, and the answer does not say so", d.name)
 			}
 			continue
 		}
@@ -244,92 +251,5 @@ func (l *ledger) left(req webhook.ClaimRequest, res *webhook.Claimed, slow int, 
 	}
 	if next >= 0 && (res.Next < 0 || res.Next > next) {
 		l.complain("WAKE: something can be claimed in %v, and the answer says %v", next, res.Next)
-	}
-}
-
-func (l *ledger) record(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	applied, err := l.store.Record(ctx, outcomes)
-	if err != nil {
-		return applied, err
-	}
-	touched := map[*endpoint]bool{}
-	for i := range outcomes {
-		o := &outcomes[i]
-		d := l.deliveries[o.DeliveryID]
-		if d == nil && l.gone[o.DeliveryID] != nil {
-			if applied[i] {
-				l.complain("TOKEN: an outcome (%s) of a delivery that was removed was answered with true", o.Kind)
-			}
-			continue
-		}
-		if d == nil {
-			l.complain("GHOST: an outcome (%s) of a delivery that nobody made", o.Kind)
-			continue
-		}
-		want := d.lease != nil && d.lease.token == o.Token
-		if applied[i] != want {
-			l.complain("TOKEN: an outcome (%s) of %s was answered with %t", o.Kind, d.name, applied[i])
-		}
-		if want {
-			l.recorded(d, o, now)
-			touched[d.at] = true
-		}
-	}
-	for ep := range touched {
-		l.judged(ep, outcomes, now)
-	}
-	return applied, nil
-}
-
-// recorded notes an outcome, and checks that it is the one that the rules ask for.
-func (l *ledger) recorded(d *delivery, o *webhook.Outcome, now time.Time) {
-	held := d.lease
-	l.end(held)
-	r := l.requests[attemptKey{d.ID, held.number}]
-	row := o.Attempt
-	if o.Kind != webhook.OutcomeReleased {
-		l.checkRow(held, r, &row)
-	}
-	completed := d.AttemptCount - d.Interrupted
-	switch o.Kind {
-	case webhook.OutcomeDelivered:
-		d.Attempts = append(d.Attempts, d.of.keeps(row))
-		l.finish(d, webhook.DeliverySucceeded, "", now)
-		if r == nil || !r.answered || r.status < 200 || r.status > 299 {
-			l.complain("LOST: %s counts as delivered, and no 2xx was seen", held)
-		}
-	case webhook.OutcomeFailed, webhook.OutcomeRetry:
-		d.Attempts = append(d.Attempts, d.of.keeps(row))
-		wait, more := l.w.Policy.Next(completed, row)
-		more = more && !d.Kind.Once() && row.Status != http.StatusGone
-		if more != (o.Kind == webhook.OutcomeRetry) {
-			l.complain("RETRY: %s, the %d. completed one, ends as %s (%s)", held, completed, o.Kind, o.Reason)
-		}
-		if o.Kind == webhook.OutcomeFailed {
-			l.finish(d, webhook.DeliveryFailed, o.Reason, now)
-			break
-		}
-		if r != nil && r.answered {
-			wait = max(wait, min(time.Duration(retryAfter(row.ResponseHeader))*time.Second, l.w.MaxRetryAfter))
-		}
-		if o.Wait != wait {
-			l.complain("WAIT: %s is to wait %v, not %v", held, o.Wait, wait)
-		}
-		l.again(d, o.Wait, now)
-	case webhook.OutcomeInterrupted:
-		l.interrupt(d, row, o.Wait, now)
-	case webhook.OutcomeReleased:
-		if r != nil {
-			l.complain("UNLOGGED: %s was sent, and is released", held)
-		}
-		d.AttemptCount--
-		if d.Kind.Once() {
-			l.finish(d, webhook.DeliveryFailed, webhook.FailCancelled, now)
-			break
-		}
-		l.again(d, o.Wait, now)
 	}
 }

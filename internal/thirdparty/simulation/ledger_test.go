@@ -33,8 +33,12 @@ type ledger struct {
 	logMu      sync.Mutex // apart: a process may log within a call to the store
 	logged     strings.Builder
 
-	sent, interrupted int
-	complaints        []string
+	turns map[turn]*turns
+	calls map[string]int // of hooks, by what they are about
+
+	sent, interrupted, deferred, calledHooks, backlogs int
+	entered                                            map[webhook.StateReason]int // how often
+	complaints                                         []string
 }
 
 type eventKey struct{ tenant, id string }
@@ -79,6 +83,10 @@ type lease struct {
 	direct   bool
 	endpoint webhook.Endpoint // as it was leased
 	texts    map[string]string
+	headers  map[string]string
+
+	deferred bool // that is what came of it
+	hooked
 }
 
 func (l *lease) String() string { return fmt.Sprintf("%s, attempt %d", l.delivery.name, l.number) }
@@ -99,17 +107,27 @@ type endpoint struct {
 	deleted  bool
 	receiver receiver
 	texts    map[string]string // StoredSecret.ID to its text
+	headers  map[string]string // its own, by name; replaced as a whole
 	gaps     []webhook.Gap     // closed ones, with something in them
 	gap      *webhook.Gap
 	missed   int64
 	named    int // numbers its deliveries
+	backlog  int // deliveries pending or leased
+	hours    map[time.Time]*webhook.HourStats
+	pruned   bool // something of its log or its hours was removed
+	erasing  bool // with its tenant, and some of it may still be found
+
+	pace    pace
+	meter   meter
+	flying  map[*request]bool // requests that are under way, but for direct ones
+	bounded time.Time         // when its MaxInFlight was last changed
 }
 
 func newLedger(w *world, store webhook.Store) *ledger {
 	return &ledger{
 		w: w, store: store, bell: bell{c: make(chan struct{})},
 		events: map[eventKey]*event{}, deliveries: map[string]*delivery{}, gone: map[string]*delivery{}, forgotten: map[eventKey]bool{}, open: map[*delivery]bool{}, endpoints: map[endpointKey]*endpoint{},
-		owned: map[string]*lease{}, leases: map[attemptKey]*lease{}, requests: map[attemptKey]*request{}, verifiers: map[[2]string]*webhook.Verifier{},
+		turns: map[turn]*turns{}, calls: map[string]int{}, entered: map[webhook.StateReason]int{}, owned: map[string]*lease{}, leases: map[attemptKey]*lease{}, requests: map[attemptKey]*request{}, verifiers: map[[2]string]*webhook.Verifier{},
 	}
 }
 
@@ -158,19 +176,19 @@ func (l *ledger) all() []*delivery {
 func (l *ledger) place(tenant, id string) *endpoint {
 	key := endpointKey{tenant, id}
 	if l.endpoints[key] == nil {
-		l.endpoints[key] = &endpoint{texts: map[string]string{}, receiver: receiver{mode: modes[0]}, deleted: true}
+		l.endpoints[key] = &endpoint{texts: map[string]string{}, hours: map[time.Time]*webhook.HourStats{}, flying: map[*request]bool{}, receiver: receiver{mode: modes[0]}, deleted: true}
 	}
 	return l.endpoints[key]
 }
 
-// room is how many deliveries an endpoint may have in flight, and how many it has.
+// room is how many deliveries an endpoint may have in flight, by its window and its own bound, and how many it has.
 func (l *ledger) room(ep *endpoint) (window, has int) {
 	for _, held := range l.owned {
 		if held.delivery.at == ep {
 			has++
 		}
 	}
-	return max(1, ep.Health.Window), has
+	return min(max(1, ep.Health.Window), l.w.inFlight(&ep.Endpoint)), has
 }
 
 // due are the endpoint's deliveries that wait and have fallen due.
@@ -194,7 +212,7 @@ func (l *ledger) give(n *node, given *webhook.Lease, direct bool, asked time.Dur
 	}
 	held := &lease{
 		delivery: d, node: n, token: given.Token, number: d.AttemptCount + 1, given: now, ends: now.Add(asked), direct: direct,
-		endpoint: *given.Endpoint, texts: maps.Clone(d.at.texts),
+		endpoint: *given.Endpoint, texts: maps.Clone(d.at.texts), headers: d.at.headers,
 	}
 	if other := l.owned[d.ID]; other != nil {
 		l.complain("TWO OWNERS: %s is given to %s while %s has it for another %v", held, n.name, other.node.name, other.ends.Sub(now))
@@ -205,8 +223,8 @@ func (l *ledger) give(n *node, given *webhook.Lease, direct bool, asked time.Dur
 	if d.tokens[given.Token] {
 		l.complain("TOKEN: %s has a token that the delivery had before", held)
 	}
-	if given.Delivery.AttemptCount != held.number {
-		l.complain("NUMBER: %s is leased as attempt %d", held, given.Delivery.AttemptCount)
+	if g := &given.Delivery; g.AttemptCount != held.number || g.Interrupted != d.Interrupted || g.Deferred != d.Deferred {
+		l.complain("NUMBER: %s is leased as attempt %d, %d of them interrupted and %d deferred, which are %d and %d", held, g.AttemptCount, g.Interrupted, g.Deferred, d.Interrupted, d.Deferred)
 	}
 	if given.Term != asked {
 		l.complain("TERM: %s has %v, not %v", held, given.Term, asked)
@@ -217,7 +235,7 @@ func (l *ledger) give(n *node, given *webhook.Lease, direct bool, asked time.Dur
 	if string(d.of.body) != string(given.Event.Body) || given.Event.ID != d.event {
 		l.complain("CHANGED: %s carries another event", held)
 	}
-	if e := given.Endpoint; e.ID != d.endpoint || e.Tenant != d.tenant || e.Version != d.at.Version || e.Health != d.at.Health {
+	if e := given.Endpoint; e.ID != d.endpoint || e.Tenant != d.tenant || e.Version != d.at.Version || e.Health != d.at.Health || chosen(e) != chosen(&d.at.Endpoint) {
 		l.complain("CHANGED: %s carries another endpoint, or as it was some time ago", held)
 	}
 	wantLast := ""
@@ -243,6 +261,8 @@ func (l *ledger) give(n *node, given *webhook.Lease, direct bool, asked time.Dur
 func (l *ledger) finish(d *delivery, state webhook.DeliveryState, why webhook.FailReason, now time.Time) {
 	delete(l.open, d)
 	d.State, d.Reason, d.FinishedAt, d.NextAttemptAt = state, why, now, time.Time{}
+	d.at.backlog--
+	d.at.relieve(l.w.Backlog, now)
 }
 
 // again makes a delivery wait.

@@ -78,13 +78,19 @@ func (l *ledger) prune(ctx context.Context, req webhook.PruneRequest) (webhook.P
 			return true
 		})
 	}
-	if res.More != (left > 0) {
+	left += l.pruneHours(old, req.Deliveries)
+	erasing := false // what is left of its gaps and hours cannot be seen
+	for _, ep := range l.endpoints {
+		erasing = erasing || ep.erasing
+	}
+	if res.More != (left > 0) && !(erasing && res.More) {
 		l.complain("PRUNE: %d things are left that are old enough, and the answer says %t", left, res.More)
 	}
+	more := res.More
 	if res.More = false; res != gone {
 		l.complain("PRUNE: removed was %+v, and the answer says %+v", gone, res)
 	}
-	res.More = left > 0
+	res.More = left > 0 || erasing && more
 	return res, nil
 }
 
@@ -151,6 +157,8 @@ func (l *ledger) eraseTenant(ctx context.Context, tenant string, most int) (bool
 		}
 		ep.deleted, ep.Version, ep.Health = true, 0, webhook.Health{State: webhook.EndpointDisabled}
 		ep.gap, ep.gaps, ep.missed = nil, nil, 0
+		clear(ep.hours)
+		ep.erasing = more
 	}
 	if !more && left > 0 {
 		l.complain("ERASE: %d things of tenant %q are left, and the answer says that there are none", left, tenant)
@@ -170,6 +178,9 @@ func (l *ledger) has(d *delivery) bool {
 func (l *ledger) forget(d *delivery) {
 	if d.lease != nil {
 		l.end(d.lease)
+	}
+	if l.open[d] {
+		d.at.backlog--
 	}
 	delete(l.deliveries, d.ID)
 	delete(l.open, d)

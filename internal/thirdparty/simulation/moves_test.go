@@ -65,7 +65,7 @@ func (w *world) moves() map[string]func(*rapid.T) {
 				t.Skip("enough")
 			}
 			n, tenant := anyNode(t), w.tenant(t)
-			w.add(n, tenant, rapid.SampledFrom(subscriptions).Draw(t, "subscriptions"), w.drawSecret(t), rapid.Bool().Draw(t, "ping"))
+			w.addServed(n, tenant, rapid.SampledFrom(subscriptions).Draw(t, "subscriptions"), w.drawSecret(t), rapid.Bool().Draw(t, "ping"), w.drawServed(t))
 		},
 		"advance ms": func(t *rapid.T) {
 			time.Sleep(time.Duration(rapid.IntRange(1, 999).Draw(t, "ms")) * time.Millisecond)
@@ -113,13 +113,32 @@ func (w *world) moves() map[string]func(*rapid.T) {
 		"enable":  func(t *rapid.T) { n, key := anyNode(t), w.pickEndpoint(t); w.setEnabled(n, key, true) },
 		"move": func(t *rapid.T) {
 			n, key := anyNode(t), w.pickEndpoint(t)
-			w.sequence++
-			url := fmt.Sprintf("https://example.com/%s/%d", key.id, w.sequence)
-			w.change(n, key, func(e *webhook.Endpoint) { e.URL = url })
+			w.move(n, key)
+		},
+		"tune": func(t *rapid.T) {
+			n, key := anyNode(t), w.pickEndpoint(t)
+			w.tune(n, key, w.drawServed(t))
+		},
+		"flood": func(t *rapid.T) { // more than a backlog, or a burst, has room for
+			n, tenant := anyNode(t), w.tenant(t)
+			for range rapid.IntRange(2, 12).Draw(t, "times") {
+				w.emitWithin(0, n, tenant, w.newEvent(0, "", "sess_1"), w.newEvent(1, "", "sess_1"))
+			}
+		},
+		"down": func(t *rapid.T) { // an endpoint fails for long, and its events go on
+			n, key, m := anyNode(t), w.pickEndpoint(t), rapid.SampledFrom(modes[2:]).Draw(t, "mode")
+			w.receiver(key, func(r *receiver) { r.mode = m })
+			for range rapid.IntRange(1, 8).Draw(t, "times") {
+				w.emit(n, key.tenant, w.newEvent(0, "", "sess_1"), w.newEvent(1, "", "sess_1"))
+				time.Sleep(time.Duration(rapid.IntRange(1, 600).Draw(t, "s")) * time.Second)
+			}
 		},
 		"subscribe": func(t *rapid.T) {
 			n, key, events := anyNode(t), w.pickEndpoint(t), rapid.SampledFrom(subscriptions).Draw(t, "subscriptions")
-			w.change(n, key, func(e *webhook.Endpoint) { e.Events = events })
+			w.change(n, key, func(ctx context.Context, e *webhook.Endpoint) context.Context {
+				e.Events = events
+				return ctx
+			})
 		},
 		"delete": func(t *rapid.T) {
 			n, key := anyNode(t), w.pickEndpoint(t)
@@ -197,6 +216,22 @@ func (w *world) moves() map[string]func(*rapid.T) {
 }
 
 func (w *world) tenant(t *rapid.T) string { return rapid.SampledFrom(tenants).Draw(t, "tenant") }
+
+// drawServed draws how an endpoint is served.
+func (w *world) drawServed(t *rapid.T) (s served) {
+	s.Rate = rapid.SampledFrom([]float64{0, 0.5, 0.05, 5}).Draw(t, "rate")
+	if s.Rate > 0 {
+		s.Burst = rapid.SampledFrom([]int{0, 1, 3}).Draw(t, "burst")
+	}
+	s.MaxInFlight = min(rapid.SampledFrom([]int{0, 1, 2}).Draw(t, "in flight"), w.MaxInFlight)
+	s.Timeout = rapid.SampledFrom([]time.Duration{0, 2 * time.Second, 15 * time.Second}).Draw(t, "timeout")
+	w.sequence++
+	value := fmt.Sprintf("a value that is nobody's business, number %d", w.sequence)
+	s.Headers = rapid.SampledFrom([]map[string]string{
+		nil, {}, {"Authorization": value}, {"Authorization": value, "x-shard": value + ", again"},
+	}).Draw(t, "headers")
+	return s
+}
 
 func (w *world) drawSecret(t *rapid.T) webhook.Secret {
 	if rapid.IntRange(0, 3).Draw(t, "secret") == 0 {

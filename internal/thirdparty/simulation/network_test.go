@@ -155,6 +155,7 @@ func (l *ledger) requestStarted(n *node, req *http.Request) (*request, *receiver
 		l.complain("TWICE: %s is sent by %s and was sent by %s", given, n.name, earlier.node.name)
 	}
 	r := &request{node: n, lease: given, started: now}
+	l.checkFlight(r)
 	l.requests[key] = r
 	l.sent++
 	if !given.direct {
@@ -176,6 +177,10 @@ func (l *ledger) requestEnded(r *request) {
 	r.ended = time.Now()
 	if !r.lease.direct {
 		r.node.flying--
+		delete(r.lease.delivery.at.flying, r)
+	}
+	if took, most := r.ended.Sub(r.started), l.w.timeout(&r.lease.endpoint); took > most && !r.node.dead() {
+		l.complain("TIMEOUT: %s took %v, and may take %v", r.lease, took, most)
 	}
 	if !r.node.dead() && r.ended.After(r.lease.ends) {
 		l.complain("LATE: %s goes on sending %s %v after its lease has ended", r.node.name, r.lease, r.ended.Sub(r.lease.ends))
@@ -197,6 +202,14 @@ func (l *ledger) checkRow(held *lease, r *request, row *webhook.Attempt) {
 	if row.RequestHeader.Get(webhook.HeaderSignature) != "" || row.RequestHeader.Get("Webhook-Signature") != "" {
 		l.complain("SECRET: %s is logged with its signature", held)
 	}
+	for name := range held.headers {
+		if r != nil && row.RequestHeader.Get(name) != "***" {
+			l.complain("HEADER: %s is logged with a header that says %q, or without it", held, name)
+		}
+	}
+	if most := l.w.timeout(&held.endpoint); row.Latency > most {
+		l.complain("TIMEOUT: %s is logged with %v, and may take %v", held, row.Latency, most)
+	}
 }
 
 func (l *ledger) requestAnswered(r *request) {
@@ -210,6 +223,7 @@ func (l *ledger) requestArrived(r *request, to *receiver, req *http.Request, bod
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := to.mode
+	l.meter(r)
 	if m.refuse {
 		return m
 	}
@@ -225,6 +239,7 @@ func (l *ledger) requestArrived(r *request, to *receiver, req *http.Request, bod
 	if got := req.Header.Get("Webhook-Timestamp"); got != strconv.FormatInt(r.started.Unix(), 10) {
 		l.complain("CHANGED: webhook-timestamp of %s is %s", r.lease, got)
 	}
+	l.checkHeaders(r.lease, req.Header)
 	live := r.lease.live(r.started)
 	l.checkSignatures(r.lease, live, req.Header, body)
 

@@ -93,8 +93,39 @@ func (w *world) emitWithin(patience time.Duration, n *node, tenant string, event
 
 var subscriptions = [][]string{{"*"}, {"experiment.completed"}, {"session.started", "plan.completed"}, {"experiment.completed", "experiment.failed"}}
 
+// served is how an endpoint's owner wants it served.
+type served struct {
+	Rate        float64
+	Burst       int
+	MaxInFlight int
+	Timeout     time.Duration
+	Headers     map[string]string // by name; in an update nil keeps those that it has
+}
+
+// apply sets it, and returns the context to save it with.
+func (s served) apply(ctx context.Context, e *webhook.Endpoint) context.Context {
+	e.Rate, e.Burst, e.MaxInFlight, e.Timeout, e.Headers = s.Rate, s.Burst, s.MaxInFlight, s.Timeout, nil
+	if s.Headers == nil {
+		return ctx
+	}
+	e.Headers = map[string]webhook.Secret{}
+	for name, value := range s.Headers {
+		e.Headers[name] = webhook.NewSecret(value)
+	}
+	return context.WithValue(ctx, headersKey{}, s.Headers)
+}
+
+// tune changes how an endpoint is served.
+func (w *world) tune(n *node, key endpointKey, to served) {
+	w.change(n, key, func(ctx context.Context, e *webhook.Endpoint) context.Context { return to.apply(ctx, e) })
+}
+
 // add adds an endpoint. Its receiver knows the secret.
 func (w *world) add(n *node, tenant string, subscribes []string, secret webhook.Secret, ping bool) endpointKey {
+	return w.addServed(n, tenant, subscribes, secret, ping, served{})
+}
+
+func (w *world) addServed(n *node, tenant string, subscribes []string, secret webhook.Secret, ping bool, how served) endpointKey {
 	key := endpointKey{tenant, fmt.Sprintf("we_%d", len(w.endpoints)+1)}
 	w.receiver(key, func(r *receiver) {
 		w.endpoints = append(w.endpoints, key)
@@ -106,7 +137,8 @@ func (w *world) add(n *node, tenant string, subscribes []string, secret webhook.
 	}
 	w.do(5*time.Second, func() {
 		e := webhook.Endpoint{ID: key.id, URL: "https://example.com/" + key.id, Events: subscribes, Secret: secret}
-		_, _, err := n.d.Tenant(tenant).AddEndpoint(withSecret(context.Background(), secret.Reveal()), e, opts...)
+		ctx := how.apply(withSecret(context.Background(), secret.Reveal()), &e)
+		_, _, err := n.d.Tenant(tenant).AddEndpoint(ctx, e, opts...)
 		w.problem(n, "add endpoint", err, webhook.ErrNotFound) // deleted while it was pinged
 	})
 	return key
@@ -143,6 +175,16 @@ func (w *world) swap(key endpointKey) {
 	})
 }
 
+// move gives the endpoint another URL.
+func (w *world) move(n *node, key endpointKey) {
+	w.sequence++
+	url := fmt.Sprintf("https://example.com/%s/%d", key.id, w.sequence)
+	w.change(n, key, func(ctx context.Context, e *webhook.Endpoint) context.Context {
+		e.URL = url
+		return ctx
+	})
+}
+
 func (w *world) setEnabled(n *node, key endpointKey, enabled bool) {
 	w.do(5*time.Second, func() {
 		_, err := n.d.Tenant(key.tenant).SetEnabled(context.Background(), key.id, enabled)
@@ -151,13 +193,13 @@ func (w *world) setEnabled(n *node, key endpointKey, enabled bool) {
 }
 
 // change updates the endpoint as it was read.
-func (w *world) change(n *node, key endpointKey, change func(*webhook.Endpoint)) {
+func (w *world) change(n *node, key endpointKey, change func(context.Context, *webhook.Endpoint) context.Context) {
 	w.do(20*time.Second, func() {
-		d := n.d.Tenant(key.tenant)
-		e, err := d.Endpoint(context.Background(), key.id)
+		d, ctx := n.d.Tenant(key.tenant), context.Background()
+		e, err := d.Endpoint(ctx, key.id)
 		if err == nil {
-			change(&e)
-			_, _, err = d.UpdateEndpoint(context.Background(), e)
+			ctx = change(ctx, &e)
+			_, _, err = d.UpdateEndpoint(ctx, e)
 		}
 		w.problem(n, "update endpoint", err, webhook.ErrNotFound, webhook.ErrVersionConflict)
 	})

@@ -58,7 +58,7 @@ func TestPingWithinAnOverlap(t *testing.T) {
 		key := w.add(n, "", []string{"*"}, secretText(1), true)
 		w.rotate(n, key, secretText(2), 24*time.Hour)
 		w.swap(key)
-		w.change(n, key, func(e *webhook.Endpoint) { e.URL += "/moved" })
+		w.move(n, key)
 		for range 3 {
 			w.ping(n, key, time.Minute)
 		}
@@ -119,13 +119,89 @@ func TestRunEndsWhileAnEmitHangs(t *testing.T) {
 func TestAnEndpointThatIsReadShowsNoSecret(t *testing.T) {
 	scenario(t, standard(), func(t *testing.T, w *world) {
 		n := w.start()
-		key := w.add(n, "", []string{"*"}, secretText(1), false)
+		const token = "Bearer of a token that nobody is to read"
+		key := w.addServed(n, "", []string{"*"}, secretText(1), false, served{Headers: map[string]string{"Authorization": token}})
 		e, err := n.d.Endpoint(t.Context(), key.id)
 		require.NoError(t, err)
+		require.Len(t, e.StoredHeaders, 1)
 		text, err := json.Marshal(e)
 		require.NoError(t, err)
-		for _, form := range secretForms(secretText(1).Reveal()) {
+		for _, form := range append(secretForms(secretText(1).Reveal()), secretForms(token)...) {
 			require.NotContains(t, string(text)+fmt.Sprintf("%+v %#v", e, e), form)
 		}
+	})
+}
+
+// An event waits for a slot. The slot is given back when the hook that had it has ended, and not before: the event must
+// not wait for the next poll.
+func TestASlotThatAHookGivesBackIsUsed(t *testing.T) {
+	s := standard()
+	s.Poll, s.Slots, s.Hooks = 10*time.Minute, 1, quickHooks
+	scenario(t, s, func(t *testing.T, w *world) {
+		n := w.start()
+		w.add(n, "", []string{"*"}, secretText(1), false)
+		time.Sleep(time.Second)
+		w.emit(n, "", w.newEvent(0, "", "sess_1"), w.newEvent(0, "", "sess_1"), w.newEvent(0, "", "sess_1"))
+		time.Sleep(5 * time.Second)
+		w.check(t)
+		require.Empty(t, w.ledger.unsettled())
+		w.finish(t)
+	})
+}
+
+// The store refuses an outcome at first. The slot that it kept until it was recorded is used again.
+func TestASlotThatALateOutcomeGivesBackIsUsed(t *testing.T) {
+	s := standard()
+	s.Poll, s.Slots = 10*time.Minute, 1
+	scenario(t, s, func(t *testing.T, w *world) {
+		n := w.start()
+		w.add(n, "", []string{"*"}, secretText(1), false)
+		time.Sleep(time.Second)
+		n.store.planNext("Record", fault{kind: before})
+		w.emit(n, "", w.newEvent(0, "", "sess_1"), w.newEvent(0, "", "sess_1"), w.newEvent(0, "", "sess_1"))
+		time.Sleep(5 * time.Second)
+		w.check(t)
+		require.Empty(t, w.ledger.unsettled())
+		w.finish(t)
+	})
+}
+
+// An endpoint's owner lowers how many requests it may have under way. Those that are under way come to an end; they do
+// not open its window again.
+func TestFewerInFlightHoldAtOnce(t *testing.T) {
+	s := standard()
+	s.Slots = 256
+	scenario(t, s, func(t *testing.T, w *world) {
+		n := w.start()
+		key := w.add(n, "", []string{"*"}, secretText(1), false)
+		w.receiver(key, func(r *receiver) { r.mode = mode{name: "busy", status: 200, latency: 900 * time.Millisecond} })
+		for range 80 {
+			w.emit(n, "", w.newEvent(0, "", "sess_1"))
+		}
+		time.Sleep(4500 * time.Millisecond)
+		w.tune(n, key, served{MaxInFlight: 1})
+		time.Sleep(time.Minute)
+		w.check(t)
+		w.finish(t)
+	})
+}
+
+// Run ends while outcomes are recorded and hooks give slots back, the last of them before or after the recorder.
+func TestRunEndsAmongHooks(t *testing.T) {
+	s := standard()
+	s.Hooks = quickHooks
+	scenario(t, s, func(t *testing.T, w *world) {
+		key := w.add(w.start(), "", []string{"*"}, secretText(1), false)
+		w.receiver(key, func(r *receiver) { r.mode = mode{name: "slow", status: 200, latency: 900 * time.Millisecond} })
+		n := w.nodes[0]
+		for range 100 {
+			w.emit(n, "", w.newEvent(0, "", "sess_1"))
+			time.Sleep(500 * time.Millisecond)
+			n.shutdown()
+			time.Sleep(10 * time.Second)
+			require.True(t, n.mayRerun())
+			n.run()
+		}
+		w.check(t)
 	})
 }

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 // totals are what all runs did.
 var totals struct {
 	seeds, events, attempts, interruptions, crashes, removed atomic.Int64
+	probes, pauses, disabled, backlogs, hooks                atomic.Int64
 	simulated                                                atomic.Int64 // seconds: many runs of days do not fit into nanoseconds
 }
 
@@ -49,6 +50,14 @@ func draw(t *rapid.T) settings {
 	s.MaxInFlight = rapid.SampledFrom([]int{8, 1, 2}).Draw(t, "in flight")
 	s.MaxPending = rapid.SampledFrom([]int{0, 12}).Draw(t, "max pending")
 	s.Wakes = rapid.Bool().Draw(t, "wakes")
+	s.Hooks = rapid.SampledFrom([]hooksKind{noHooks, quickHooks, roughHooks}).Draw(t, "hooks")
+	if rapid.Bool().Draw(t, "soon") {
+		s.PauseAfter = rapid.SampledFrom([]int{10, 2, 1, 4}).Draw(t, "pause after")
+		s.PauseMin = rapid.SampledFrom([]time.Duration{30 * time.Second, 5 * time.Second}).Draw(t, "pause min")
+		s.PauseMax = rapid.SampledFrom([]time.Duration{10 * time.Minute, 40 * time.Second}).Draw(t, "pause max")
+		s.DisableAfter = rapid.SampledFrom([]time.Duration{5 * 24 * time.Hour, 20 * time.Minute, 3 * time.Hour, 0}).Draw(t, "disable after")
+	}
+	s.Backlog = rapid.SampledFrom([]int{100_000, 3, 11}).Draw(t, "backlog")
 	s.Policy = rapid.SampledFrom([]webhook.RetryPolicy{
 		webhook.Schedule{10 * time.Second, time.Minute, 6 * time.Minute},
 		spread,
@@ -63,7 +72,7 @@ func property(t *rapid.T) {
 	w := newWorld(draw(t))
 	n := w.start()
 	for i := range rapid.IntRange(1, 3).Draw(t, "endpoints") {
-		w.add(n, tenants[i%2], subscriptions[i], w.drawSecret(t), i == 1)
+		w.addServed(n, tenants[i%2], subscriptions[i], w.drawSecret(t), i == 1, w.drawServed(t))
 	}
 	defer func() {
 		w.end()
@@ -140,28 +149,31 @@ func (w *world) settled(n *node) bool {
 		if w.at(key).Health.State == webhook.EndpointDisabled {
 			w.setEnabled(n, key, true)
 		}
-		if w.at(key).Health.State == webhook.EndpointPending {
+		if s := w.at(key).Health.State; s == webhook.EndpointPending || s == webhook.EndpointPaused && w.ledger.unsettled() == "" { // there is no probe to come
 			w.ping(n, key, time.Minute)
 		}
 	}
-	return w.ledger.settled()
+	return w.ledger.unsettled() == ""
 }
 
 // canary emits when everything is well: the delivery must not have to wait for a poll, the retry of a failed one
 // neither.
 func (w *world) canary(t failer, n *node) {
 	t.Helper()
+	rested := w.rest()
+	time.Sleep(rested)
 	for _, tenant := range tenants {
 		w.emit(n, tenant, w.newEvent(0, "", "sess_canary"))
 	}
 	time.Sleep(3 * time.Second)
 	w.check(t)
-	if !w.ledger.settled() {
-		t.Fatalf("STALL: an event is not delivered after 3 s, and everything is well")
+	if left := w.ledger.unsettled(); left != "" {
+		t.Fatalf("%s", "STALL: not delivered after 3 s, and everything is well: "+left)
 	}
 	for _, key := range w.endpoints {
 		w.receiver(key, func(r *receiver) { r.mode = modes[2] })
 	}
+	time.Sleep(rested)
 	for _, tenant := range tenants {
 		w.emit(n, tenant, w.newEvent(0, "", "sess_canary"))
 	}
@@ -169,11 +181,24 @@ func (w *world) canary(t failer, n *node) {
 	for _, key := range w.endpoints {
 		w.receiver(key, func(r *receiver) { r.mode = modes[0] })
 	}
-	time.Sleep(15 * time.Second) // longer than the first wait of any policy
-	w.check(t)
-	if !w.ledger.settled() {
-		t.Fatalf("STALL: an event is not delivered after its first wait, and everything is well")
+	time.Sleep(rested + 15*time.Second) // longer than the first wait of any policy
+	if w.PauseAfter == 1 {
+		time.Sleep(w.PauseMin)
 	}
+	w.check(t)
+	if left := w.ledger.unsettled(); left != "" {
+		t.Fatalf("%s", "STALL: not delivered after its first wait, and everything is well: "+left)
+	}
+}
+
+// rest is how long endpoints' rates take until each of them has a whole burst again.
+func (w *world) rest() (longest time.Duration) {
+	for _, key := range w.existing() {
+		if e := w.at(key); e.Rate > 0 {
+			longest = max(longest, time.Duration(burst(&e))*interval(&e))
+		}
+	}
+	return longest
 }
 
 func (w *world) count() {
@@ -183,6 +208,11 @@ func (w *world) count() {
 	totals.interruptions.Add(int64(w.ledger.interrupted))
 	totals.crashes.Add(int64(w.crashes))
 	totals.removed.Add(int64(len(w.ledger.gone)))
+	totals.probes.Add(int64(w.ledger.deferred))
+	totals.pauses.Add(int64(w.ledger.entered[webhook.ReasonBreaker]))
+	totals.disabled.Add(int64(w.ledger.entered[webhook.ReasonFailing]))
+	totals.backlogs.Add(int64(w.ledger.backlogs))
+	totals.hooks.Add(int64(w.ledger.calledHooks))
 	totals.simulated.Add(int64(time.Since(w.began) / time.Second))
 }
 
@@ -262,7 +292,8 @@ func TestSimulation(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() {
-		t.Logf("%d seeds, %d days of simulated time, %d events, %d attempts, %d interruptions, %d crashes, %d deliveries removed", totals.seeds.Load(), totals.simulated.Load()/86400,
-			totals.events.Load(), totals.attempts.Load(), totals.interruptions.Load(), totals.crashes.Load(), totals.removed.Load())
+		t.Logf("%d seeds, %d days of simulated time, %d events, %d attempts, %d interruptions, %d crashes, %d deliveries removed, %d failed probes, %d pauses, %d endpoints disabled, %d full backlogs, %d calls of hooks", totals.seeds.Load(), totals.simulated.Load()/86400,
+			totals.events.Load(), totals.attempts.Load(), totals.interruptions.Load(), totals.crashes.Load(), totals.removed.Load(),
+			totals.probes.Load(), totals.pauses.Load(), totals.disabled.Load(), totals.backlogs.Load(), totals.hooks.Load())
 	})
 }

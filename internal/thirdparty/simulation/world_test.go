@@ -22,12 +22,19 @@ type settings struct {
 	MaxRetryAfter time.Duration
 	Slots         int
 	MaxInFlight   int
-	MaxPending    int
+	MaxPending    int                 // of the store: MemoryConfig.MaxPending
 	Policy        webhook.RetryPolicy // must be a pure function without chance: the model asks it too
 	Wakes         bool                // whether dispatchers hear of each other's events
+	Hooks         hooksKind
+
+	PauseAfter         int
+	PauseMin, PauseMax time.Duration
+	DisableAfter       time.Duration // 0: never
+	Backlog            int           // of one endpoint: Config.MaxPending
 
 	// What tests of the checker break on purpose.
-	breakStore     func(webhook.Store) webhook.Store
+	breakStore     func(webhook.Store) webhook.Store // below the ledger
+	breakProcess   func(webhook.Store) webhook.Store // above it
 	breakTransport func(http.RoundTripper) http.RoundTripper
 	breakConfig    func(*webhook.Config)
 }
@@ -35,7 +42,8 @@ type settings struct {
 func standard() settings {
 	return settings{
 		Poll: 30 * time.Second, Drain: 20 * time.Second, MaxAge: 5 * 24 * time.Hour, MaxRetryAfter: 24 * time.Hour, Slots: 8, MaxInFlight: 8,
-		Policy: webhook.Schedule{10 * time.Second, time.Minute, 6 * time.Minute},
+		Policy:     webhook.Schedule{10 * time.Second, time.Minute, 6 * time.Minute},
+		PauseAfter: 10, PauseMin: 30 * time.Second, PauseMax: 10 * time.Minute, DisableAfter: 5 * 24 * time.Hour, Backlog: 100_000,
 	}
 }
 
@@ -115,9 +123,13 @@ func (w *world) start() *node {
 	if w.Wakes {
 		store = waker{n.store}
 	}
+	if w.breakProcess != nil {
+		store = w.breakProcess(store)
+	}
 	cfg := &webhook.Config{
 		Retry: w.Policy, MaxRetryAfter: w.MaxRetryAfter, MaxAge: w.MaxAge, Drain: w.Drain, Poll: w.Poll, Slots: w.Slots, MaxInFlight: w.MaxInFlight,
-		UnguardedTransport: transport, Logger: slog.New(w.ledger.logs()),
+		PauseAfter: w.PauseAfter, PauseMin: w.PauseMin, PauseMax: w.PauseMax, DisableAfter: w.DisableAfter, NeverDisable: w.DisableAfter == 0, MaxPending: w.Backlog,
+		Hooks: n.hooks(), UnguardedTransport: transport, Logger: slog.New(w.ledger.logs()),
 	}
 	if w.breakConfig != nil {
 		w.breakConfig(cfg)
