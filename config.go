@@ -41,19 +41,20 @@ type Config struct {
 	// Slots is how many attempts this dispatcher has in flight at most. Slow and failing endpoints share half of them.
 	// Defaults to 256.
 	Slots int
-	// MaxInFlight is how many attempts one endpoint may have in flight over all dispatchers; an endpoint may have a lower
-	// bound of its own. It starts at 1, doubles with each success and falls back with a timeout or a late failure.
+	// MaxInFlight is how many attempts one endpoint may have in flight over all dispatchers; an endpoint may have a
+	// lower bound of its own. It starts at 1, doubles with each success and falls back with a timeout or a late
+	// failure.
 	// Defaults to 8.
 	MaxInFlight int
 
 	// PauseAfter is how many attempts in a row may fail before the endpoint is paused: its deliveries wait, and use up
 	// none of their retries, while one probe at a time is sent. Defaults to 10. At most 1 000 000.
 	PauseAfter int
-	// PauseMin is how long after the pause began the first probe is sent; each of the next waits for as long as the pause
-	// has lasted, PauseMax at most. The first success ends the pause. Default to 30 s and 10 min.
+	// PauseMin is how long after the pause began the first probe is sent; each of the next waits for as long as the
+	// pause has lasted, PauseMax at most. The first success ends the pause. Default to 30 s and 10 min.
 	PauseMin, PauseMax time.Duration
-	// DisableAfter is for how long an endpoint may fail before it is disabled: no attempt succeeded in that time, and 10
-	// at least failed. Defaults to 5 days.
+	// DisableAfter is for how long an endpoint may fail before it is disabled: no attempt succeeded in that time, and
+	// 10 at least failed. Defaults to 5 days.
 	DisableAfter time.Duration
 	// NeverDisable leaves endpoints paused, however long they fail. DisableAfter must be 0 then. An endpoint that
 	// answers 410 Gone is disabled in any case.

@@ -13,8 +13,8 @@ import (
 	"github.com/meshia/webhook/webhooktest"
 )
 
-// otherClock is a store whose clock, as far as its callers can see it, differs from this process's by so much: all times
-// that go in and out of it are shifted. A change of the difference is a jump of either clock.
+// otherClock is a store whose clock, as far as its callers can see it, differs from this process's by so much: all
+// times that go in and out of it are shifted. A change of the difference is a jump of either clock.
 type otherClock struct {
 	webhook.Store
 	ahead atomic.Int64

@@ -13,25 +13,26 @@ import (
 //
 // A hook runs on a slot of the endpoint that it is about, and an endpoint has at most three times as many slots as it
 // may have requests in flight: a slow hook delays nobody else. One that takes over a second is logged, and one
-// that panics is recovered and logged; neither changes what is stored. ctx ends with Run's drain, or with the call that
-// the hook runs in.
+// that panics is recovered and logged; neither changes what is stored. ctx ends with Run's drain, or with the call
+// that the hook runs in.
 //
-// What a hook is told must not be modified. It is told after it was stored, but for AttemptStarted: a process that dies
-// between the two tells nobody. Run waits for hooks when it ends: one that goes on after its ctx has ended holds it up.
+// What a hook is told must not be modified. It is told after it was stored, but for AttemptStarted: a process that
+// dies between the two tells nobody. Run waits for hooks when it ends: one that goes on after its ctx has ended holds
+// it up.
 type Hooks struct {
-	// Emitted: Emit stored these events. It runs in Emit, before that returns. EmitTo tells nobody: its transaction may
-	// still be rolled back.
+	// Emitted: Emit stored these events. It runs in Emit, before that returns. EmitTo tells nobody: its transaction
+	// may still be rolled back.
 	Emitted func(ctx context.Context, tenant string, events []Event)
 
-	// AttemptStarted: a request is about to be made. It takes from the time of the lease: an attempt that could not end
-	// within it any more is given back unsent, and AttemptEnded is not told of it.
+	// AttemptStarted: a request is about to be made. It takes from the time of the lease: an attempt that could not
+	// end within it any more is given back unsent, and AttemptEnded is not told of it.
 	AttemptStarted func(ctx context.Context, a AttemptInfo)
 	// AttemptEnded: the request is over and was recorded, or its lease was lost before that.
 	AttemptEnded func(ctx context.Context, a AttemptInfo)
 	// Delivered: the delivery succeeded.
 	Delivered func(ctx context.Context, a AttemptInfo)
-	// GivenUp: the delivery failed after its last attempt, for the reason in a.Delivery.Reason. Those that fail without
-	// an attempt, since they expired or their endpoint was deleted, are in the log only.
+	// GivenUp: the delivery failed after its last attempt, for the reason in a.Delivery.Reason. Those that fail
+	// without an attempt, since they expired or their endpoint was deleted, are in the log only.
 	GivenUp func(ctx context.Context, a AttemptInfo)
 
 	// EndpointFailing: an endpoint has failed for half of the time after which it is disabled.
@@ -201,7 +202,8 @@ func (e *engine) changed(ctx context.Context, c EndpointChange) {
 	}
 }
 
-// spread tells what there is to be told of a batch that was recorded, each outcome on a goroutine and with its own slot.
+// spread tells what there is to be told of a batch that was recorded, each outcome on a goroutine and with its own
+// slot.
 // It returns those whose slots are kept for it; left are those that were not recorded.
 func (r *run) spread(batch, left []settled) (kept []settled) {
 	for i := range batch {

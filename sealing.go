@@ -79,8 +79,8 @@ func (e *engine) aged(stored Sealed) bool {
 }
 
 // Reseal seals anew, with the newest key of [Config.Sealer], every secret and header that is stored in the clear or
-// under an older key, and returns how many those were. Called on a view of [Dispatcher.Tenant] it covers that tenant, otherwise
-// all of them. It may be repeated; an endpoint that is changed at the same time is read again. Errors:
+// under an older key, and returns how many those were. Called on a view of [Dispatcher.Tenant] it covers that tenant,
+// otherwise all of them. It may be repeated; an endpoint that is changed at the same time is read again. Errors:
 // [ErrInvalidConfig] without a sealer, those of the sealer, and the store's own; what was done until then stays done.
 func (d *Dispatcher) Reseal(ctx context.Context) (resealed int, err error) {
 	fail := func(err error) (int, error) { return resealed, fmt.Errorf("webhook: reseal: %w", err) }

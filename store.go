@@ -161,8 +161,8 @@ type Queue interface {
 	// transaction.
 	// OutcomeDelivered MUST make the delivery succeeded, OutcomeFailed failed with its Reason, OutcomeRetry pending
 	// and due after Wait.
-	// OutcomeDeferred MUST do what OutcomeRetry does, and raise Delivery.Deferred by one; where the kind is Once it MUST
-	// fail with FailExhausted.
+	// OutcomeDeferred MUST do what OutcomeRetry does, and raise Delivery.Deferred by one; where the kind is Once it
+	// MUST fail with FailExhausted.
 	// OutcomeInterrupted MUST do what Claim does for a lease that has run out, but for the row, which is the
 	// outcome's, and the due time, which is after Wait.
 	// OutcomeReleased MUST store no attempt, lower AttemptCount by one and make the delivery pending and due after
@@ -284,8 +284,8 @@ type Upkeep interface {
 	// A delivery that finished longer than req.Deliveries ago MUST be removed, with its attempts. One that is pending
 	// or leased MUST NOT be, whatever its age.
 	// An event MUST be removed when it has no delivery left and was stored longer than req.Deliveries ago: from then
-	// on its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago, and an hour of Stats that ended
-	// longer ago than that.
+	// on its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago, and an hour of Stats that
+	// ended longer ago than that.
 	// The contents of an event that was stored longer than req.Bodies ago MUST be removed if none of its deliveries is
 	// pending or leased: its Body and Metadata, and of its deliveries' attempts the RequestHeader, ResponseHeader and
 	// ResponseBody. The rows stay, and so does what Event.Digest is compared with.

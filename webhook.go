@@ -62,10 +62,11 @@ type Endpoint struct {
 	// Timeout bounds one attempt. 0 is Config.Timeout, which is the most; the least is 1 s.
 	Timeout time.Duration
 	// Headers are sent with every request: at most 20, of 4 KiB together. Their values are secrets: they are read when
-	// the endpoint is added or updated, sealed, and never filled in on a read; the log of attempts has their names only.
+	// the endpoint is added or updated, sealed, and never filled in on a read; the log of attempts has their names
+	// only.
 	// In an update nil keeps what is stored, and an empty map removes it.
-	// Not among them are those that the wire sets itself (X-Meshia-*, webhook-*, Content-*, Host ...), those that change
-	// how the request travels, and those that open metadata services.
+	// Not among them are those that the wire sets itself (X-Meshia-*, webhook-*, Content-*, Host ...), those that
+	// change how the request travels, and those that open metadata services.
 	Headers map[string]Secret
 
 	// StoredHeaders are the Headers as they are stored, in the order of their names.
@@ -107,8 +108,8 @@ type StoredSecret struct {
 type StoredHeader struct {
 	// Name is in its canonical form.
 	Name string
-	// Sealed is the value as the dispatcher sealed it. Stores keep its bytes as they are; a dispatcher does not hand it
-	// out.
+	// Sealed is the value as the dispatcher sealed it. Stores keep its bytes as they are; a dispatcher does not hand
+	// it out.
 	Sealed Sealed
 }
 
@@ -168,8 +169,8 @@ type Health struct {
 	// Slow marks an endpoint whose last attempt failed or took long. All slow endpoints together get a bounded share
 	// of a process's slots.
 	Slow bool
-	// PausedUntil: while State is EndpointPaused, nothing is claimed for it before this time. What is claimed then is a
-	// probe.
+	// PausedUntil: while State is EndpointPaused, nothing is claimed for it before this time. What is claimed then is
+	// a probe.
 	PausedUntil time.Time
 	// Failures counts failed attempts in a row; FailingSince is the time of the first of them, LastFailure that of the
 	// last.

@@ -9,8 +9,8 @@ import (
 )
 
 // Which lanes have reached the bound, or are below it again, is found along indexes of what is pending, and not by
-// whoever made it so: the bound is the claim's, it may be another one than last time, and Record does not know it. A lane
-// that somebody else holds stays for the next call.
+// whoever made it so: the bound is the claim's, it may be another one than last time, and Record does not know it. A
+// lane that somebody else holds stays for the next call.
 const (
 	sqlOpenBacklogs = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),

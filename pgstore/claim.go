@@ -70,9 +70,9 @@ UPDATE {lanes} l SET pending = l.pending + h.events,
 FROM held h
 WHERE h.gap IS NULL AND l.tenant = h.tenant AND l.id = h.endpoint_id`
 
-// sqlLease leases what is due in the lanes, as much of each as its window and its rate let go. Of each it takes the ones
-// that fell due first, first attempts and others in turn (pos), and of all lanes first one of each and then the next
-// (rank).
+// sqlLease leases what is due in the lanes, as much of each as its window and its rate let go. Of each it takes the
+// ones that fell due first, first attempts and others in turn (pos), and of all lanes first one of each and then the
+// next (rank).
 var sqlLease = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 lane AS MATERIALIZED (

@@ -31,9 +31,9 @@ VALUES ($1::text, $2::text, $3::text, $4::text[], $5::text, $6::float8, $7::int,
 INSERT INTO {lanes} (tenant, id, state, reason, verified, generation, window_size, slow, failures, accepted_secret, pace_interval, burst, max_in_flight)
 VALUES ($1::text, $2::text, 'active', '', false, 0, 0, false, 0, '', $3::bigint, $4::int, $5::int)`
 
-	// The endpoint stays ahead of its rate by as many leases as before, but by no more than a burst: a slower rate brings
-	// no fresh burst, and a quicker one does not wait for the old one. Without a rate nothing is reckoned, and nothing
-	// forgotten.
+	// The endpoint stays ahead of its rate by as many leases as before, but by no more than a burst: a slower rate
+	// brings no fresh burst, and a quicker one does not wait for the old one. Without a rate nothing is reckoned, and
+	// nothing forgotten.
 	sqlRepace = `
 UPDATE {lanes} SET burst = $4::int, max_in_flight = $6::int, pace_interval = CASE WHEN $4::int > 0 THEN $3::bigint ELSE pace_interval END,
 	paced_at = CASE WHEN $4::int > 0 AND paced_at > $5::timestamptz THEN $5::timestamptz + least(

@@ -2,8 +2,9 @@ package pgstore
 
 import "strings"
 
-// notBefore are the moments, one after the other, before which a lane is not served whatever is due: its turn comes after
-// that of those who waited when it was served last, its pause is to be over, and its rate is to leave room for a lease.
+// notBefore are the moments, one after the other, before which a lane is not served whatever is due: its turn comes
+// after that of those who waited when it was served last, its pause is to be over, and its rate is to leave room for a
+// lease.
 // They may all be NULL.
 func notBefore(lane, health string) string {
 	return strings.NewReplacer("{l}", lane, "{h}", health).Replace(`{l}.served_at, CASE WHEN {h}.state = 'paused' THEN {h}.paused_until END,

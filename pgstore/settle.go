@@ -14,9 +14,9 @@ import (
 const overdueAtOnce = 1000
 
 const (
-	// sqlLost ends the leases whose term has run out. It locks no lane: the inbox tells Claim to look at it, and how many
-	// deliveries are over. Whoever
-	// records an outcome has the lane first and the delivery then; this has the delivery alone, and waits for nobody.
+	// sqlLost ends the leases whose term has run out. It locks no lane: the inbox tells Claim to look at it, and how
+	// many deliveries are over. Whoever records an outcome has the lane first and the delivery then; this has the
+	// delivery alone, and waits for nobody.
 	sqlLost = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 lost AS MATERIALIZED (

@@ -25,8 +25,8 @@ func stats(t *testing.T, s *sqlitestore.Store, id string) webhook.Stats {
 	return stats
 }
 
-// TestAnHourIsWrittenOnceForManyOutcomes shares one transaction among calls, one of which fails and has all of them done
-// again.
+// TestAnHourIsWrittenOnceForManyOutcomes shares one transaction among calls, one of which fails and has all of them
+// done again.
 func TestAnHourIsWrittenOnceForManyOutcomes(t *testing.T) {
 	t.Parallel()
 	path := file(t)

@@ -32,8 +32,8 @@ func (t *txn) serve(l *lane, again bool) {
 	t.unwait(l)
 }
 
-// setPace changes the endpoint's pace. The endpoint stays ahead of it by as many leases as before, but by no more than a
-// burst: so a lower rate brings no burst of its own, and a higher one does not wait for the old one. Without a rate
+// setPace changes the endpoint's pace. The endpoint stays ahead of it by as many leases as before, but by no more than
+// a burst: so a lower rate brings no burst of its own, and a higher one does not wait for the old one. Without a rate
 // nothing is reckoned and nothing forgotten.
 func (t *txn) setPace(l *lane, pace webhook.Pace) error {
 	l.limited = pace.Interval > 0

@@ -16,16 +16,17 @@ import (
 
 // BenchmarkIsolation looks at what endpoints that never answer do to those that do, on each store, and prints a table.
 //
-// Of 1 000 endpoints that get an event in turn, 1 000 events a second or half of what the store can do here, one in ten
-// hangs. x-alone is the healthy ones' 99th percentile from Emit to the request, once it is known who hangs, divided by
-// the same where nobody does; x-cold is the same before anything is known of anybody. heap-MiB is what the process holds
-// with requests hanging over what it held before Run, log of a memory store included, and left the goroutines that it
-// has more after Run.
+// Of 1 000 endpoints that get an event in turn, 1 000 events a second or half of what the store can do here, one in
+// ten hangs. x-alone is the healthy ones' 99th percentile from Emit to the request, once it is known who hangs,
+// divided by the same where nobody does; x-cold is the same before anything is known of anybody. heap-MiB is what the
+// process holds with requests hanging over what it held before Run, log of a memory store included, and left the
+// goroutines that it has more after Run.
 //
-// Then 10 000 endpoints hang beside a healthy one, and take all that they can get. x-crowd is the rate at which that one
-// gets its events, divided by its rate before they came.
+// Then 10 000 endpoints hang beside a healthy one, and take all that they can get. x-crowd is the rate at which that
+// one gets its events, divided by its rate before they came.
 //
-// Timeouts are a second or two and not fifteen: what is learnt is learnt sooner, and what hangs comes round more often.
+// Timeouts are a second or two and not fifteen: what is learnt is learnt sooner, and what hangs comes round more
+// often.
 func BenchmarkIsolation(b *testing.B) {
 	var table []isolationRow
 	run := func(name string, emitters int, s func(b *testing.B) webhook.Store) {

@@ -97,9 +97,9 @@ func (q *quarter) leave(tb testing.TB, street string, n int) {
 	})
 }
 
-// trickle emits so many events a second to the n endpoints in turn, and returns the healthy ones' 99th percentile of the
-// waits in milliseconds. Where alone is set the places of those that would hang are left out: the others get what they
-// get beside them.
+// trickle emits so many events a second to the n endpoints in turn, and returns the healthy ones' 99th percentile of
+// the waits in milliseconds. Where alone is set the places of those that would hang are left out: the others get what
+// they get beside them.
 func (q *quarter) trickle(tb testing.TB, street, phase string, n, perSecond int, d time.Duration, alone bool) float64 {
 	tb.Helper()
 	phase += street
