@@ -61,7 +61,8 @@ func TestClaimGrowsWithWhatItHandsOut(t *testing.T) {
 			r.fill(100, n, n)
 			r.claim(1) // takes the inbox in
 			cost[n] = map[int]int{}
-			// Before the claims: what they leave behind in the indexes can only be dropped once nobody on the server sees it.
+			// Before the claims: what they leave behind in the indexes can only be dropped once nobody on the server
+			// sees it.
 			before := r.blocks()
 			result, err := r.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{
 				webhook.NewEventType[any]("type99", "", nil).New("", 1),
