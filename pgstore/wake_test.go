@@ -114,11 +114,11 @@ func TestAListenerThatLostItsConnection(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- d.Run(ctx) }()
-		const listening = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN webhook_%'`
+		const listening = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN webhook_%' AND state = 'idle'`
 		r.waitFor(listening)
 		r.endpointOf("", "e", webhook.Health{})
 		for range 3 {
-			r.count(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN webhook_%'`)
+			r.count(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN webhook_%' AND state = 'idle'`)
 			// Enqueued by another process, who tells nobody.
 			e := experiment()
 			_, err = r.Enqueue(t.Context(), webhook.EnqueueRequest{Events: []webhook.Event{e}})
@@ -137,7 +137,7 @@ func TestAListenerThatDoesNotComeAgain(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *server) {
 		r := alone(t, s)
-		const listening = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN webhook_%'`
+		const listening = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN webhook_%' AND state = 'idle'`
 		ctx, cancel := context.WithCancel(t.Context())
 		heard := make(chan error, 1)
 		go func() { heard <- r.Wait(ctx) }()
