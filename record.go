@@ -74,6 +74,7 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 			defer cancel()
 			r.keepRecording(ctx, left)
 			r.giveBack(left)
+			r.spared()
 		})
 	}
 
