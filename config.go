@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -196,6 +197,10 @@ func (cfg *Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.Logger = slog.New(calm{c.Logger.Handler()})
+	if c.Sealer != nil {
+		c.Sealer = careful{c.Sealer}
+	}
 	if c.UnguardedTransport != nil && (c.AllowPrefixes != nil || c.DenyPrefixes != nil || c.NAT64Prefixes != nil || c.RootCAs != nil || c.ClientCertificates != nil || c.EgressProxy != nil) {
 		complain("UnguardedTransport is set beside fields that only the guarded transport obeys")
 	}
@@ -219,4 +224,23 @@ func (c *Config) transport() (*netguard.Guard, http.RoundTripper, error) {
 		return nil, nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
 	}
 	return guard, guarded, nil
+}
+
+// calm is a log handler that may panic: what it was to log is lost, and nothing else.
+type calm struct{ slog.Handler }
+
+// Enabled implements [slog.Handler].
+func (c calm) Enabled(ctx context.Context, level slog.Level) (enabled bool) {
+	defer func() { _ = recover() }()
+	return c.Handler.Enabled(ctx, level)
+}
+
+// Handle implements [slog.Handler].
+func (c calm) Handle(ctx context.Context, r slog.Record) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("webhook: the log handler panicked: %v", p)
+		}
+	}()
+	return c.Handler.Handle(ctx, r)
 }

@@ -249,3 +249,22 @@ func TestATransportOfTheUsersKeepsItsConnections(t *testing.T) {
 		require.Zero(t, transport.closed.Load())
 	})
 }
+
+func TestASlotOfAnOutcomeThatWasRefusedAtFirstIsUsedAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := newProbe()
+		refused := false
+		store.record = func(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
+			if !refused {
+				refused = true
+				return nil, errAway
+			}
+			return store.Store.Record(ctx, outcomes)
+		}
+		r := rigOn(t, store, webhooktest.NewReceiver(t), func(c *webhook.Config) { c.Slots, c.Poll = 1, time.Hour }).run()
+		r.endpoint("hook")
+		require.NoError(t, r.d.Emit(r.ctx, experiment(), experiment(), experiment()))
+		time.Sleep(time.Second)
+		require.Len(t, r.deliveries(webhook.DeliveryFilter{State: webhook.DeliverySucceeded}), 3)
+	})
+}

@@ -55,6 +55,31 @@ func (e *engine) seal(ctx context.Context, of EndpointRef, s Secret) (Sealed, er
 	return slices.Concat(Sealed{sealedBox}, box), nil
 }
 
+// careful is a sealer that may panic, which is an error like any other: it runs on slots, where nobody else would
+// recover.
+type careful struct{ Sealer }
+
+var errSealerPanicked = errors.New("the sealer panicked")
+
+// Seal implements [Sealer].
+func (c careful) Seal(ctx context.Context, of EndpointRef, secret []byte) (sealed []byte, err error) {
+	defer asError(&err)
+	return c.Sealer.Seal(ctx, of, secret)
+}
+
+// Open implements [Sealer].
+func (c careful) Open(ctx context.Context, of EndpointRef, sealed []byte) (secret []byte, err error) {
+	defer asError(&err)
+	return c.Sealer.Open(ctx, of, sealed)
+}
+
+// asError makes a panic an error. What was thrown is left out: it may hold the secret.
+func asError(err *error) {
+	if recover() != nil {
+		*err = errSealerPanicked
+	}
+}
+
 // open is the opposite of seal. What was stored without a sealer stays readable with one.
 func (e *engine) open(ctx context.Context, of EndpointRef, stored Sealed) (Secret, error) {
 	switch {
