@@ -18,12 +18,12 @@ import (
 // auditSecrets looks for secrets in whatever a reader can get, printed in every usual way, and in the log.
 func (l *ledger) auditSecrets() {
 	var told []string
-	tell := func(what string, v any) {
+	tell := func(what string, v any, formats string) {
 		text, err := json.Marshal(v)
 		if err != nil {
 			l.complain("READ: %v", err)
 		}
-		told = append(told, what+string(text), what+fmt.Sprintf("%+v %#v %v", v, v, v))
+		told = append(told, what+string(text), what+fmt.Sprintf(formats, v))
 	}
 	ctx := context.Background()
 	for _, tenant := range tenants {
@@ -34,14 +34,14 @@ func (l *ledger) auditSecrets() {
 		for i := range endpoints {
 			endpoints[i].Secrets, endpoints[i].StoredHeaders = nil, nil // what stores hold is the dispatcher's to seal: see TestAnEndpointThatIsReadShowsNoSecret
 		}
-		tell("endpoints", endpoints)
+		tell("endpoints", endpoints, "%+v %[1]v %#[1]v")
 		for cursor := ""; ; {
 			page, err := l.store.Deliveries(ctx, tenant, webhook.DeliveryFilter{Cursor: cursor})
 			if err != nil {
 				l.complain("READ: %v", err)
 				break
 			}
-			tell("deliveries", page)
+			tell("deliveries", page, "%+v")
 			if cursor = page.NextCursor; cursor == "" {
 				break
 			}

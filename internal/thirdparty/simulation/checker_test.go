@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,11 @@ import (
 func (l *ledger) compare() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	asked := l.asked.Load()
+	if asked == l.compared {
+		return // nobody has called the store since
+	}
+	l.compared = asked
 	seen := 0
 	for _, tenant := range tenants {
 		filter := webhook.DeliveryFilter{Limit: 50}
@@ -71,6 +77,9 @@ func (l *ledger) same(got *webhook.Delivery, want *delivery) {
 	differ("rows", len(got.Attempts), len(want.Attempts))
 	for i := range min(len(got.Attempts), len(want.Attempts)) {
 		g, w := &got.Attempts[i], &want.Attempts[i]
+		if sameRow(g, w) {
+			continue
+		}
 		row := fmt.Sprintf("in row %d ", i+1)
 		differ(row+"number", g.Number, w.Number)
 		differ(row+"result", g.Result, w.Result)
@@ -82,6 +91,13 @@ func (l *ledger) same(got *webhook.Delivery, want *delivery) {
 		differ(row+"header of the request", len(g.RequestHeader), len(w.RequestHeader))
 		differ(row+"header of the response", len(g.ResponseHeader), len(w.ResponseHeader))
 	}
+}
+
+// sameRow is the comparison in short: there are many rows, and mostly they are the same.
+func sameRow(g, w *webhook.Attempt) bool {
+	return g.Number == w.Number && g.Result == w.Result && g.Error == w.Error && g.Status == w.Status && g.SecretID == w.SecretID &&
+		g.StartedAt.Equal(w.StartedAt) && bytes.Equal(g.ResponseBody, w.ResponseBody) &&
+		len(g.RequestHeader) == len(w.RequestHeader) && len(g.ResponseHeader) == len(w.ResponseHeader)
 }
 
 // unsettled names the deliveries without a final state.

@@ -85,6 +85,10 @@ func (f *faulty) next(method string) (uint64, fault) {
 func through[T any](f *faulty, ctx context.Context, method string, call func(context.Context) (T, error)) (T, error) {
 	var none T
 	n := f.node
+	ask := func(ctx context.Context) (T, error) {
+		f.ledger.asked.Add(1)
+		return call(ctx)
+	}
 	broken := func() (T, error) {
 		if n.dead() {
 			return none, n.hold()
@@ -108,13 +112,13 @@ func through[T any](f *faulty, ctx context.Context, method string, call func(con
 		return none, errStoreAway
 	case stalls:
 		time.Sleep(what.delay)
-		v, err := call(context.WithoutCancel(ctx))
+		v, err := ask(context.WithoutCancel(ctx))
 		if n.dead() || ctx.Err() != nil {
 			return broken()
 		}
 		return v, err
 	}
-	v, err := call(ctx)
+	v, err := ask(ctx)
 	switch what.kind {
 	case after:
 		return none, errStoreAway
@@ -127,11 +131,19 @@ func through[T any](f *faulty, ctx context.Context, method string, call func(con
 }
 
 func (f *faulty) Enqueue(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
-	return through(f, ctx, "Enqueue", func(ctx context.Context) (webhook.EnqueueResult, error) { return f.ledger.enqueue(ctx, f.node, req) })
+	res, err := through(f, ctx, "Enqueue", func(ctx context.Context) (webhook.EnqueueResult, error) { return f.ledger.enqueue(ctx, f.node, req) })
+	if err == nil {
+		f.ledger.opened(f.node, res.Backlogged)
+	}
+	return res, err
 }
 
 func (f *faulty) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
-	return through(f, ctx, "Claim", func(ctx context.Context) (webhook.Claimed, error) { return f.ledger.claim(ctx, f.node, req) })
+	res, err := through(f, ctx, "Claim", func(ctx context.Context) (webhook.Claimed, error) { return f.ledger.claim(ctx, f.node, req) })
+	if err == nil {
+		f.ledger.opened(f.node, res.Backlogged)
+	}
+	return res, err
 }
 
 func (f *faulty) Record(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {

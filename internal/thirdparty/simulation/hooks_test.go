@@ -89,7 +89,9 @@ func (n *node) hooks() *webhook.Hooks {
 	change := func(name string) func(context.Context, webhook.EndpointChange) {
 		return func(_ context.Context, c webhook.EndpointChange) {
 			n.hook(name, func(l *ledger) string {
-				if name != "EndpointFailing" {
+				if name == "EndpointFailing" {
+					l.toldOfFailing(&c)
+				} else {
 					l.toldOfTurn(name, &c)
 				}
 				return c.Endpoint.ID
@@ -98,12 +100,22 @@ func (n *node) hooks() *webhook.Hooks {
 	}
 	return &webhook.Hooks{
 		Emitted: func(_ context.Context, tenant string, events []webhook.Event) {
-			n.hook("Emitted", func(l *ledger) string { return tenant + events[0].ID })
+			n.hook("Emitted", func(l *ledger) string {
+				n.announced++
+				return tenant + events[0].ID
+			})
 		},
 		AttemptStarted: attempt("AttemptStarted"), AttemptEnded: attempt("AttemptEnded"), Delivered: attempt("Delivered"), GivenUp: attempt("GivenUp"),
 		EndpointFailing: change("EndpointFailing"), EndpointPaused: change("EndpointPaused"), EndpointDisabled: change("EndpointDisabled"), EndpointEnabled: change("EndpointEnabled"),
 		GapOpened: func(_ context.Context, of webhook.EndpointRef, reason webhook.GapReason) {
-			n.hook("GapOpened", func(l *ledger) string { return of.ID })
+			n.hook("GapOpened", func(l *ledger) string {
+				if ep := l.place(of.Tenant, of.ID); reason == webhook.GapBacklog {
+					n.full[ep]--
+				} else if ep.gapped[reason]--; ep.gapped[reason] < 0 {
+					l.complain("HOOK: GapOpened tells of a gap of endpoint %s (%s) that did not open", of.ID, reason)
+				}
+				return of.ID
+			})
 		},
 	}
 }
@@ -194,6 +206,27 @@ func (l *ledger) toldOfTurn(name string, c *webhook.EndpointChange) {
 	}
 }
 
+// toldOfFailing checks what a hook is told of an endpoint that will be disabled, which is once while it fails.
+func (l *ledger) toldOfFailing(c *webhook.EndpointChange) {
+	h := &c.After
+	at := turn{ep: l.place(c.Endpoint.Tenant, c.Endpoint.ID), state: "failing", since: h.FailingSince}
+	if l.turns[at] == nil {
+		l.turns[at] = &turns{}
+	}
+	if l.turns[at].told++; l.turns[at].told > 1 || l.w.DisableAfter == 0 || h.LastFailure.Sub(h.FailingSince) < l.w.DisableAfter/2 {
+		l.complain("HOOK: EndpointFailing tells for the %d. time of endpoint %s, which fails since %v", l.turns[at].told, c.Endpoint.ID, h.FailingSince)
+	}
+}
+
+// opened notes that a process learned that it opened the gaps of full backlogs.
+func (l *ledger) opened(n *node, of []webhook.EndpointRef) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ref := range of {
+		n.full[l.place(ref.Tenant, ref.ID)]++
+	}
+}
+
 // auditHooks demands that hooks told what a process that lived learned.
 func (l *ledger) auditHooks() {
 	if l.w.Hooks == noHooks {
@@ -212,6 +245,16 @@ func (l *ledger) auditHooks() {
 		}
 		if held.overs != 1 {
 			l.complain("HOOK: %s was told %d times that %s was over", held.node.name, held.overs, held)
+		}
+	}
+	for _, n := range l.w.alive(nil) {
+		for ep, left := range n.full {
+			if left != 0 {
+				l.complain("HOOK: %s opened %d more gaps of a full backlog of endpoint %s than it was told of", n.name, left, ep.ID)
+			}
+		}
+		if n.emits != n.announced {
+			l.complain("HOOK: %s emitted %d times, and was told of it %d times", n.name, n.emits, n.announced)
 		}
 	}
 	for at, n := range owed {

@@ -138,6 +138,7 @@ func (l *ledger) gapBetween(ep *endpoint, old webhook.Health, now time.Time) {
 			why = webhook.GapPending
 		}
 		ep.gap = &webhook.Gap{EndpointID: ep.ID, Reason: why, From: now}
+		ep.gapped[why]++
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/meshia/webhook"
@@ -32,6 +33,9 @@ type ledger struct {
 	secrets    []string   // every secret that there ever was
 	logMu      sync.Mutex // apart: a process may log within a call to the store
 	logged     strings.Builder
+
+	asked    atomic.Uint64 // calls to the store
+	compared uint64        // as many had there been at the last comparison
 
 	turns map[turn]*turns
 	calls map[string]int // of hooks, by what they are about
@@ -111,8 +115,9 @@ type endpoint struct {
 	gaps     []webhook.Gap     // closed ones, with something in them
 	gap      *webhook.Gap
 	missed   int64
-	named    int // numbers its deliveries
-	backlog  int // deliveries pending or leased
+	gapped   map[webhook.GapReason]int // gaps that opened and that no hook told of; those of backlogs aside
+	named    int                       // numbers its deliveries
+	backlog  int                       // deliveries pending or leased
 	hours    map[time.Time]*webhook.HourStats
 	pruned   bool // something of its log or its hours was removed
 	erasing  bool // with its tenant, and some of it may still be found
@@ -176,7 +181,7 @@ func (l *ledger) all() []*delivery {
 func (l *ledger) place(tenant, id string) *endpoint {
 	key := endpointKey{tenant, id}
 	if l.endpoints[key] == nil {
-		l.endpoints[key] = &endpoint{texts: map[string]string{}, hours: map[time.Time]*webhook.HourStats{}, flying: map[*request]bool{}, receiver: receiver{mode: modes[0]}, deleted: true}
+		l.endpoints[key] = &endpoint{texts: map[string]string{}, hours: map[time.Time]*webhook.HourStats{}, gapped: map[webhook.GapReason]int{}, flying: map[*request]bool{}, receiver: receiver{mode: modes[0]}, deleted: true}
 	}
 	return l.endpoints[key]
 }

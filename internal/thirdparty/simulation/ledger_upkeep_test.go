@@ -22,6 +22,9 @@ func (l *ledger) prune(ctx context.Context, req webhook.PruneRequest) (webhook.P
 		return res, err
 	}
 	old := func(since time.Time, age time.Duration) bool { return age > 0 && now.Sub(since) > age }
+	if res == (webhook.PruneResult{}) && !l.anyOld(old, req) {
+		return res, nil // mostly; what is gone all the same, compare and audit see
+	}
 	left := 0 // what may go and is there
 	var gone webhook.PruneResult
 	for _, d := range l.all() {
@@ -92,6 +95,31 @@ func (l *ledger) prune(ctx context.Context, req webhook.PruneRequest) (webhook.P
 	}
 	res.More = left > 0 || erasing && more
 	return res, nil
+}
+
+// anyOld reports whether anything is old enough to be removed, whether it may go or not.
+func (l *ledger) anyOld(old func(time.Time, time.Duration) bool, req webhook.PruneRequest) bool {
+	for _, d := range l.deliveries {
+		if d.State.Final() && old(d.FinishedAt, req.Deliveries) {
+			return true
+		}
+	}
+	for _, e := range l.events {
+		if old(e.stored, req.Deliveries) || old(e.stored, req.Bodies) {
+			return true
+		}
+	}
+	for _, ep := range l.endpoints {
+		for start := range ep.hours {
+			if old(start.Add(time.Hour), req.Deliveries) {
+				return true
+			}
+		}
+		if slices.ContainsFunc(ep.gaps, func(g webhook.Gap) bool { return old(g.To, req.Deliveries) }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *ledger) eraseDelivery(ctx context.Context, tenant, id string) error {

@@ -121,16 +121,16 @@ func (w *world) moves() map[string]func(*rapid.T) {
 		},
 		"flood": func(t *rapid.T) { // more than a backlog, or a burst, has room for
 			n, tenant := anyNode(t), w.tenant(t)
-			for range rapid.IntRange(2, 12).Draw(t, "times") {
+			for range rapid.IntRange(2, 6).Draw(t, "times") {
 				w.emitWithin(0, n, tenant, w.newEvent(0, "", "sess_1"), w.newEvent(1, "", "sess_1"))
 			}
 		},
 		"down": func(t *rapid.T) { // an endpoint fails for long, and its events go on
 			n, key, m := anyNode(t), w.pickEndpoint(t), rapid.SampledFrom(modes[2:]).Draw(t, "mode")
 			w.receiver(key, func(r *receiver) { r.mode = m })
-			for range rapid.IntRange(1, 8).Draw(t, "times") {
+			for range rapid.IntRange(1, 4).Draw(t, "times") {
 				w.emit(n, key.tenant, w.newEvent(0, "", "sess_1"), w.newEvent(1, "", "sess_1"))
-				time.Sleep(time.Duration(rapid.IntRange(1, 600).Draw(t, "s")) * time.Second)
+				time.Sleep(time.Duration(rapid.IntRange(1, 300).Draw(t, "s")) * time.Second)
 			}
 		},
 		"subscribe": func(t *rapid.T) {

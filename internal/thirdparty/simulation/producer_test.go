@@ -82,6 +82,7 @@ func (w *world) emitWithin(patience time.Duration, n *node, tenant string, event
 		}
 		w.ledger.mu.Lock()
 		defer w.ledger.mu.Unlock()
+		n.emits++
 		for _, e := range events {
 			w.accepted++
 			if stored := w.ledger.events[eventKey{tenant, e.ID}]; !w.ledger.forgotten[eventKey{tenant, e.ID}] && (stored == nil || stored.digest != e.Digest()) {

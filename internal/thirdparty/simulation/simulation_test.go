@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
@@ -19,7 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	setFlag("rapid.steps", 50) // before the command line is read, which may say otherwise
+	setFlag("rapid.steps", 46) // before the command line is read, which may say otherwise
 	goleak.VerifyTestMain(m)
 }
 
@@ -54,7 +55,7 @@ func draw(t *rapid.T) settings {
 	if rapid.Bool().Draw(t, "soon") {
 		s.PauseAfter = rapid.SampledFrom([]int{10, 2, 1, 4}).Draw(t, "pause after")
 		s.PauseMin = rapid.SampledFrom([]time.Duration{30 * time.Second, 5 * time.Second}).Draw(t, "pause min")
-		s.PauseMax = rapid.SampledFrom([]time.Duration{10 * time.Minute, 40 * time.Second}).Draw(t, "pause max")
+		s.PauseMax = rapid.SampledFrom([]time.Duration{10 * time.Minute, 2 * time.Minute}).Draw(t, "pause max")
 		s.DisableAfter = rapid.SampledFrom([]time.Duration{5 * 24 * time.Hour, 20 * time.Minute, 3 * time.Hour, 0}).Draw(t, "disable after")
 	}
 	s.Backlog = rapid.SampledFrom([]int{100_000, 3, 11}).Draw(t, "backlog")
@@ -292,6 +293,11 @@ func TestSimulation(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() {
+		if !t.Failed() && totals.seeds.Load() >= 500 { // or what they are to show was not tried
+			for _, n := range []*atomic.Int64{&totals.interruptions, &totals.removed, &totals.probes, &totals.pauses, &totals.disabled, &totals.backlogs, &totals.hooks} {
+				require.Positive(t, n.Load())
+			}
+		}
 		t.Logf("%d seeds, %d days of simulated time, %d events, %d attempts, %d interruptions, %d crashes, %d deliveries removed, %d failed probes, %d pauses, %d endpoints disabled, %d full backlogs, %d calls of hooks", totals.seeds.Load(), totals.simulated.Load()/86400,
 			totals.events.Load(), totals.attempts.Load(), totals.interruptions.Load(), totals.crashes.Load(), totals.removed.Load(),
 			totals.probes.Load(), totals.pauses.Load(), totals.disabled.Load(), totals.backlogs.Load(), totals.hooks.Load())
