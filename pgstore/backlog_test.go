@@ -37,7 +37,7 @@ func TestPendingIsNeverMiscounted(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		r := alone(t, s)
 		stores := []*rig{r, {Store: open(t, connect(t, r.pool.Config().ConnString()), r.cfg), TB: t, pool: r.pool, cfg: r.cfg}}
-		const endpoints, rounds, bound = 4, 40, 12
+		const endpoints, rounds, bound = 4, 30, 12
 		for i := range endpoints {
 			r.endpoint(fmt.Sprint("e", i), webhook.Health{Window: 6})
 		}
@@ -224,10 +224,14 @@ func TestNewsOfALaneThatIsHeld(t *testing.T) {
 		require.NoError(t, err)
 		_, err = r.Enqueue(ctx, webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{webhook.NewEventType[any]("ceased", "", nil).New("", 1)}})
 		require.NoError(t, err, "and is missed")
+		require.NoError(t, pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+			_, err := r.Tx(tx).Enqueue(ctx, webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{webhook.NewEventType[any]("ceased", "", nil).New("", 1)}})
+			return err
+		}))
 		c, err := r.Claim(ctx, bounded(10, 4))
 		require.NoError(t, err)
 		require.Greater(t, c.Next, time.Minute, "news of which nothing can be handed out are no reason to come back")
-		require.Equal(t, 3, r.count(`SELECT count(*) FROM {inbox}`))
+		require.Equal(t, 4, r.count(`SELECT count(*) FROM {inbox}`))
 		require.EqualValues(t, 2, pending())
 
 		_, err = r.Enqueue(ctx, webhook.EnqueueRequest{Tenant: "t", Events: r.events(3), MaxPending: 4})
@@ -247,7 +251,7 @@ func TestNewsOfALaneThatIsHeld(t *testing.T) {
 		require.Equal(t, []webhook.EndpointRef{{Tenant: "t", ID: "e"}}, c.Backlogged)
 		require.Zero(t, r.count(`SELECT count(*) FROM {inbox}`))
 		require.Equal(t, 5, r.count(`SELECT pending FROM {lanes} WHERE id = 'e'`))
-		require.Equal(t, 1, r.count(`SELECT count::int FROM {gaps} WHERE endpoint_id = 'off'`))
+		require.Equal(t, 2, r.count(`SELECT count::int FROM {gaps} WHERE endpoint_id = 'off'`))
 	})
 }
 
@@ -288,6 +292,28 @@ func TestBoundsThatChange(t *testing.T) {
 			require.Equal(t, step.opens, len(c.Backlogged) == 1, "step %d", i)
 			require.Equal(t, step.open, r.count(`SELECT count(*) FROM {gaps} WHERE to_at IS NULL`), "step %d", i)
 		}
+	})
+}
+
+// Leases that are left of a deleted endpoint are no backlog.
+func TestADeletedEndpointHasNoBacklog(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		r := newRig(t, s)
+		r.endpoint("e", webhook.Health{})
+		r.emit(3)
+		c, err := r.Claim(t.Context(), bounded(3, 3))
+		require.NoError(t, err)
+		require.Len(t, c.Backlogged, 1)
+		require.Len(t, c.Leases, 3)
+		require.NoError(t, r.DeleteEndpoint(t.Context(), "t", "e"))
+		again, err := r.Claim(t.Context(), bounded(3, 3))
+		require.NoError(t, err)
+		require.Empty(t, again.Backlogged)
+		require.Zero(t, r.count(`SELECT count(*) FROM {lanes} WHERE backlogged OR gap IS NOT NULL`))
+		require.Zero(t, r.count(`SELECT count(*) FROM {gaps} WHERE to_at IS NULL`))
+		r.record(webhook.OutcomeDelivered, c.Leases...)
+		require.Zero(t, r.count(miscounted))
 	})
 }
 

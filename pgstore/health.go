@@ -77,7 +77,7 @@ func (t *tx) judged(lanes []*held, now time.Time) {
 				closed.add(l.ref, *l.gap, "")
 				l.gap = nil
 			}
-		case l.gap == nil || l.backlogged || h.State != old.State || h.Reason != old.Reason:
+		case l.gap == nil || h.State != old.State || h.Reason != old.Reason:
 			if l.gap != nil {
 				closed.add(l.ref, *l.gap, "")
 			}
