@@ -48,6 +48,10 @@ func (e *engine) send(out *line, l *Lease, to target, unusable error) (a Attempt
 			slog.String("endpoint", l.Endpoint.ID), slog.Any("error", unusable))
 		return broken("the endpoint cannot be used as it was saved: " + unusable.Error())
 	}
+	if len(l.Event.Body) == 0 { // every event has one: a signed request without it would say what nobody emitted
+		e.log.LogAttrs(ctx, slog.LevelError, "webhook: an event cannot be sent as it is stored", slog.String("event", l.Event.ID))
+		return broken("the event's contents are gone")
+	}
 	return e.sender.send(out, l, to)
 }
 

@@ -79,7 +79,7 @@ func (x *exchange) begin(now time.Time) bool {
 		return false
 	}
 	x.started, x.kept, x.answered = now, false, false
-	x.phases = Phases{}
+	x.phases, x.gotConn = Phases{}, time.Time{}
 	return true
 }
 
@@ -125,7 +125,7 @@ func (x *exchange) classify(ctx context.Context, err error) (AttemptResult, Erro
 		return AttemptInterrupted, ErrorCancelled, "cancelled by whoever asked for it"
 	}
 	x.mu.Lock()
-	tlsErr, answered := x.tlsErr, x.answered
+	tlsErr, answered, connected := x.tlsErr, x.answered, !x.gotConn.IsZero()
 	x.mu.Unlock()
 
 	var (
@@ -134,6 +134,7 @@ func (x *exchange) classify(ctx context.Context, err error) (AttemptResult, Erro
 		timeout  net.Error
 		record   tls.RecordHeaderError
 		protocol textproto.ProtocolError
+		op       *net.OpError
 	)
 	switch {
 	case errors.As(err, &blocked):
@@ -146,6 +147,8 @@ func (x *exchange) classify(ctx context.Context, err error) (AttemptResult, Erro
 		return AttemptFailed, ErrorTLS, "the port does not speak TLS"
 	case tlsErr != nil && !errors.Is(tlsErr, context.Canceled):
 		return AttemptFailed, ErrorTLS, tlsDetail(tlsErr)
+	case errors.As(err, &op) && op.Op == "remote error": // an alert: with TLS 1.3 a client's certificate is refused after the handshake
+		return AttemptFailed, ErrorTLS, failedHandshake
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return AttemptFailed, ErrorTimeout, "no connection within the time allowed"
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -154,6 +157,8 @@ func (x *exchange) classify(ctx context.Context, err error) (AttemptResult, Erro
 		return AttemptFailed, ErrorReset, "the connection was cut before a response came"
 	case answered, errors.As(err, &protocol):
 		return AttemptFailed, ErrorProtocol, "what came back is not an HTTP response, or its header is too large"
+	case connected: // the transport has several words of its own for it, without a cause, while it still writes
+		return AttemptFailed, ErrorReset, "the connection was cut before a response came"
 	default:
 		return AttemptFailed, ErrorNetwork, "the host could not be reached"
 	}

@@ -3,7 +3,6 @@ package webhook
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -87,27 +86,6 @@ func (r *run) reserve(n int) int {
 	n = min(n, r.free)
 	r.free -= n
 	return n
-}
-
-// reserveMost takes the free slots for a claim, but for some that Emit may hand leases to meanwhile.
-func (r *run) reserveMost() int {
-	r.mu.Lock()
-	free := r.free
-	r.mu.Unlock()
-	if free > 2*handOverMost {
-		free -= handOverMost
-	}
-	return r.reserve(free)
-}
-
-// able reports whether the claim loop can take what is due: it has slots, and keys for all that it has met.
-func (r *run) able() bool {
-	if r.shut.any() {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.free > 0 && !r.closing
 }
 
 // occupy puts leases on the reserved slots and gives the slots that are left back. The answer is false if Run is
@@ -203,143 +181,16 @@ func (r *run) attempt(out *line, j job) settled {
 	r.mu.Lock()
 	unwanted := r.closing || r.clogged[j.Endpoint.ref()] // which it was not when it was claimed
 	r.mu.Unlock()
-	if unwanted || late() || !r.started(out.parent, j.Lease, late) {
+	if unwanted || late() {
 		return settled{lease: j.Lease, Outcome: release(j.Lease, 0)}
 	}
-	r.hold(j.Endpoint, 1)
-	s := r.engine.attempt(out, j.Lease)
+	r.hold(j.Endpoint, 1) // from here on: AttemptStarted may be what takes long
+	s := settled{lease: j.Lease, Outcome: release(j.Lease, 0)}
+	if r.started(out.parent, j.Lease, late) {
+		s = r.engine.attempt(out, j.Lease)
+	}
 	s.held = true
 	return s
-}
-
-// wake makes the claim loop look.
-func (r *run) wake() {
-	select {
-	case r.due <- struct{}{}:
-	default: // it is going to look already
-	}
-}
-
-// open makes the claim loop look for what an outcome has made claimable.
-func (r *run) open() {
-	select {
-	case r.opened <- struct{}{}:
-	default:
-	}
-}
-
-// claimUntil claims whenever something is due and a slot is free, until ctx ends.
-func (r *run) claimUntil(ctx context.Context) {
-	if r.waker != nil {
-		listening, stop := context.WithCancel(ctx)
-		done := make(chan struct{})
-		go func() { defer close(done); r.listen(listening) }()
-		defer func() { stop(); <-done }()
-	}
-	r.wake()
-	later := time.AfterFunc(r.cfg.Poll, r.wake)
-	defer later.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-		case <-r.due:
-		case <-r.opened:
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		leases, asked, wait := r.claim(ctx)
-		r.start(leases, asked)
-		now := time.Now()
-		r.mu.Lock()
-		r.look = now.Add(wait)
-		r.mu.Unlock()
-		if wait > 0 { // timers that are due at once crash the race detector within synctest: https://go.dev/issue/78156
-			later.Reset(wait)
-		} else {
-			r.wake()
-		}
-		if len(leases) == 0 && !asked.IsZero() {
-			r.rest(ctx, 2*now.Sub(asked))
-		}
-	}
-}
-
-// maxRest bounds how much later an event goes out because of the claims before it that found nothing.
-const maxRest = 10 * time.Millisecond
-
-// rest keeps claims that find nothing, since every window is full and yet each Emit asks for one, from taking more than
-// a third of the store's time. An outcome that was recorded ends it: it may have opened a window.
-func (r *run) rest(ctx context.Context, d time.Duration) {
-	if d = min(d, maxRest); d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-r.opened:
-		r.wake()
-	}
-}
-
-// listen hears what other processes tell through the store.
-func (r *run) listen(ctx context.Context) {
-	for ctx.Err() == nil {
-		_ = retryStore(ctx, func() error { return r.waker.Wait(ctx) }, func(err error) {
-			if ctx.Err() == nil {
-				r.log.LogAttrs(ctx, slog.LevelWarn, "webhook: not hearing other dispatchers, polling", slog.Any("error", err))
-			}
-		})
-		r.wake()
-	}
-}
-
-// claim leases what fits into the free slots, and returns it with how long to wait before the next look. asked is when
-// the store was asked.
-func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait time.Duration) {
-	skip := append(r.shut.list(time.Now()), r.clogs()...)
-	if len(skip) >= keylessMax {
-		return nil, asked, r.cfg.Poll
-	}
-	n := r.reserveMost()
-	r.mu.Lock()
-	r.waiting = true // until the answer is in: an outcome that is recorded meanwhile makes it old
-	slow := max(min(n, (r.cfg.Slots+1)/2-r.slow), 0)
-	r.mu.Unlock()
-	if n == 0 {
-		return nil, asked, r.cfg.Poll
-	}
-	asked = time.Now()
-	// It outlasts ctx, since a claim that is cut off while it commits leaves leases that nobody has; and it ends, since
-	// over a connection that has fallen silent no answer comes.
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin)
-	defer cancel()
-	got, err := r.store.Claim(bounded, ClaimRequest{
-		Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge, MaxPending: r.cfg.MaxPending, Skip: skip,
-	})
-	r.backlogged(ctx, got.Backlogged)
-	if !r.occupy(got.Leases, n) {
-		return nil, asked, r.cfg.Poll
-	}
-	if err != nil {
-		if ctx.Err() == nil {
-			r.log.LogAttrs(ctx, slog.LevelError, "webhook: claiming failed", slog.Any("error", err))
-		}
-		return nil, asked, r.cfg.Poll
-	}
-	r.mu.Lock()
-	r.waiting = got.Blocked || len(got.Leases) == n
-	more := len(got.Leases) == n && r.free > 0 // what was left to Emit
-	r.mu.Unlock()
-	switch {
-	case more:
-		return got.Leases, asked, 0
-	case got.Next < 0:
-		return got.Leases, asked, r.cfg.Poll
-	}
-	return got.Leases, asked, min(got.Next, r.cfg.Poll)
 }
 
 // drain waits for what is in flight, cuts off what takes longer than it may, and ends the workers.

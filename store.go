@@ -121,8 +121,8 @@ type Queue interface {
 	// (0 counts as 1).
 	// Leases to an endpoint with a Rate MUST keep to it, over all owners and however often its rate or burst is
 	// changed: at most Burst at once, and then one each 1/Rate of a second (Endpoint.Pace). A change keeps how many
-	// leases the endpoint is ahead of its pace, up to the new Burst; without a Rate nothing is reckoned and nothing
-	// forgotten.
+	// leases the endpoint is ahead of its pace, up to the new Burst: one that is lowered and raised again frees at most
+	// the difference. Without a Rate nothing is reckoned and nothing forgotten.
 	// Leases of Direct requests MUST NOT count, nor wait; a lease that is given back counts as one that was used.
 	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set.
 	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being

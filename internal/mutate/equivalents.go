@@ -96,11 +96,7 @@ var equivalents = []Equivalent{
 		"without leases the caller has none to start, and what else it does with the answer Run, which is ending, does not look at",
 	},
 	{
-		"run.go", "run.attempt", "if (false && (closing)) || time.Since(j.asked) > leaseMargin/2 { // a lease that was long on its way could end while the request is under way",
-		"a lease that comes to its worker just before Run begins to end is sent and waited for as well",
-	},
-	{
-		"run.go", "run.claim", "r.waiting = got.Blocked || (false && (len(got.Leases) == n))",
+		"claim.go", "run.claim", "r.waiting = got.Blocked || (false && (len(got.Leases) == n))",
 		"a store answers Blocked where Max kept something back",
 	},
 	{

@@ -66,7 +66,7 @@ var targets = []Target{
 		// Slots, leases on their way, the drain, and that every outcome is recorded.
 		Name:  "running",
 		Dir:   ".",
-		Files: []string{"run.go", "record.go"},
+		Files: []string{"run.go", "claim.go", "record.go", "hooks.go"},
 		Funcs: regexp.MustCompile(``),
 		Kinds: checks,
 		Quick: running,
