@@ -49,7 +49,7 @@ func (a *api) emit(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	for i := range in {
 		if events[i], err = a.event(&in[i]); err != nil {
 			if array {
-				err = fmt.Errorf("event %d: %w", i, err)
+				err = fmt.Errorf("%w (event %d)", err, i)
 			}
 			return 0, nil, err
 		}

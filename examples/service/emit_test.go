@@ -54,7 +54,7 @@ func TestEmitIsAllOrNothing(t *testing.T) {
 	r.emit(stoppedEvent("evt_taken"))
 	other := strings.Replace(stoppedEvent("evt_taken"), "5412", "5413", 1)
 
-	require.Equal(t, `event 1: invalid event: unknown event type: "session.halted"`,
+	require.Equal(t, `invalid event: unknown event type: "session.halted" (event 1)`,
 		r.refused(http.StatusBadRequest, http.MethodPost, "/emit", `[`+stoppedEvent("evt_new")+`,{"event":"session.halted","data":{}}]`))
 	require.Equal(t, `emit: another event with this id exists: "evt_taken"`,
 		r.refused(http.StatusConflict, http.MethodPost, "/emit", `[`+stoppedEvent("evt_new")+`,`+other+`]`))
@@ -99,7 +99,7 @@ func TestEmitRefuses(t *testing.T) {
 		`{"event":"session.stopped","data":{}}{}`:                                         "something follows the JSON document",
 		`[{"event":"session.stopped","data":{}}],`:                                        "something follows the JSON document",
 		`{"event":"session.stopped"}`:                                                     "the data is missing",
-		`[{"event":"session.stopped","data":{}},{"event":"session.stopped","data":null}]`: "event 1: the data is missing",
+		`[{"event":"session.stopped","data":{}},{"event":"session.stopped","data":null}]`: "the data is missing (event 1)",
 		`{"data":{}}`:                `unknown event type: ""`,
 		`{"event":"ping","data":{}}`: `unknown event type: "ping"`,
 		`{"event":"session.stopped","data":{},"time":"2026-04-11T14:32:00Z"}`:                   `unknown field "time"`,

@@ -64,7 +64,7 @@ func (e *evidence) checkDelivery(r *report, d *webhook.Delivery, m *emitted, req
 	case d.State == webhook.DeliveryFailed:
 		r.failed++
 		e.checkReason(r, d, completed, interrupted)
-	case e.endpoints[d.EndpointID] != "" && e.endpoints[d.EndpointID] != webhook.EndpointActive:
+	case d.State == webhook.DeliveryPending && e.endpoints[d.EndpointID] != "" && e.endpoints[d.EndpointID] != webhook.EndpointActive:
 		r.waiting++
 	default:
 		r.complain(lost, "%s of %s to %s is %s, and nothing goes on any more", d.ID, d.EventID, d.EndpointID, d.State)

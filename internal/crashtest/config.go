@@ -3,6 +3,7 @@
 package crashtest
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -60,6 +61,7 @@ type Config struct {
 	Poll               time.Duration
 	Slots, MaxInFlight int
 	Retries            []time.Duration
+	PauseAfter         int // failures in a row; 0: 5
 
 	logger *slog.Logger // nil: to stderr
 }
@@ -99,7 +101,7 @@ func (c *Config) Dispatcher() *webhook.Config {
 	return &webhook.Config{
 		Registry: webhook.NewRegistry(NoteWritten), Retry: webhook.Schedule(c.Retries),
 		Timeout: c.Timeout, Drain: c.DrainTime, Poll: c.Poll, Slots: c.Slots, MaxInFlight: c.MaxInFlight,
-		PauseAfter: 5, PauseMin: 200 * time.Millisecond, PauseMax: 500 * time.Millisecond,
+		PauseAfter: cmp.Or(c.PauseAfter, 5), PauseMin: 200 * time.Millisecond, PauseMax: 500 * time.Millisecond,
 		KeepDeliveries: KeepDeliveries, KeepBodies: KeepBodies,
 		InsecureHTTP: true, AllowAnyPort: true, AllowPrefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		Logger: logger,

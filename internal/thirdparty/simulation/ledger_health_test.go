@@ -82,6 +82,9 @@ func (l *ledger) judge(ep *endpoint, held *lease, o *webhook.Outcome, at time.Ti
 			h.PausedUntil = now.Add(min(l.w.PauseMax, max(l.w.PauseMin, now.Sub(h.Since))))
 		}
 	}
+	if ep.MaxInFlight > 0 { // which may be less than when the attempt began
+		h.Window = min(h.Window, ep.MaxInFlight)
+	}
 	old := ep.Health
 	ep.Health = h
 	if old.State != h.State || old.Reason != h.Reason {
