@@ -51,7 +51,7 @@ func nameServer(t *testing.T, answer func(n int) (rcode byte, addrs []netip.Addr
 					if _, err := io.ReadFull(c, query); err != nil {
 						return
 					}
-					reply := dnsReply(query, func() (byte, []netip.Addr) { return answer(int(lookups.Add(1) - 1)) })
+					reply := dnsReply(query, func(counts int64) (byte, []netip.Addr) { return answer(int(max(0, lookups.Add(counts)-1))) })
 					if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)); err != nil {
 						return
 					}
@@ -64,8 +64,9 @@ func nameServer(t *testing.T, answer func(n int) (rcode byte, addrs []netip.Addr
 	}}
 }
 
-// dnsReply answers the one question of query: answer is asked for those about IPv4 addresses, of others there are none.
-func dnsReply(query []byte, answer func() (byte, []netip.Addr)) []byte {
+// dnsReply answers the one question of query: with what answer says about IPv4 addresses, of others there are none.
+// Only what is asked about those counts.
+func dnsReply(query []byte, answer func(counts int64) (byte, []netip.Addr)) []byte {
 	end := 12
 	for query[end] != 0 {
 		end += 1 + int(query[end])
@@ -74,9 +75,9 @@ func dnsReply(query []byte, answer func() (byte, []netip.Addr)) []byte {
 	var rcode byte
 	var addrs []netip.Addr
 	if kind := binary.BigEndian.Uint16(query[end+1:]); kind == 1 {
-		rcode, addrs = answer()
-	} else {
-		rcode = nxDomain
+		rcode, addrs = answer(1)
+	} else { // the same code, or which of the two look-ups the resolver tells of is left to chance
+		rcode, _ = answer(0)
 	}
 	reply := append([]byte{query[0], query[1], 0x81, 0x80 | rcode, 0, 1}, byte(len(addrs)>>8), byte(len(addrs)), 0, 0, 0, 0)
 	reply = append(reply, question...)
