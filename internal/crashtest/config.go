@@ -101,7 +101,7 @@ func (c *Config) Dispatcher() *webhook.Config {
 	return &webhook.Config{
 		Registry: webhook.NewRegistry(NoteWritten), Retry: webhook.Schedule(c.Retries),
 		Timeout: c.Timeout, Drain: c.DrainTime, Poll: c.Poll, Slots: c.Slots, MaxInFlight: c.MaxInFlight,
-		PauseAfter: cmp.Or(c.PauseAfter, 5), PauseMin: 200 * time.Millisecond, PauseMax: 500 * time.Millisecond,
+		PauseAfter: cmp.Or(c.PauseAfter, 5), PauseMin: 50 * time.Millisecond, PauseMax: 100 * time.Millisecond,
 		KeepDeliveries: KeepDeliveries, KeepBodies: KeepBodies,
 		InsecureHTTP: true, AllowAnyPort: true, AllowPrefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		Logger: logger,
