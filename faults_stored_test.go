@@ -219,6 +219,7 @@ func TestAnEndpointThatChangesBetweenClaimAndSend(t *testing.T) {
 						r.run()
 					}
 					time.Sleep(tenMin)
+					synctest.Wait()
 					require.Nil(t, store.then, "it happened")
 
 					var got []sent
