@@ -105,6 +105,61 @@ func TestAFailingEndpointIsDisabled(t *testing.T) {
 	require.Equal(t, webhook.ReasonGone, gone.Reason, "410 ends a pause too")
 }
 
+func TestNothingIsDisabledForFailingWhereThatIsOff(t *testing.T) {
+	t.Parallel()
+	h, now := webhook.Health{State: webhook.EndpointActive}, time.Date(2026, 4, 11, 14, 32, 0, 0, time.UTC)
+	for range 100 {
+		now = now.Add(24 * time.Hour)
+		h = settleRules.Never().Settle(leaseOf(webhook.KindEvent, 1, 0), answered(500)).Judge(h, now)
+	}
+	require.Equal(t, webhook.EndpointPaused, h.State)
+	require.Equal(t, 100, h.Failures)
+}
+
+// An endpoint is told of once, by the failure that comes at or after half of the time, if there were five by then.
+func TestWhenAFailingEndpointIsToldOf(t *testing.T) {
+	t.Parallel()
+	since := time.Date(2026, 4, 11, 14, 32, 0, 0, time.UTC)
+	const half = 60 * time.Hour
+	failing := func(failures int, last time.Duration) webhook.Health {
+		return webhook.Health{State: webhook.EndpointPaused, Reason: webhook.ReasonBreaker, FailingSince: since, Failures: failures, LastFailure: since.Add(last)}
+	}
+	in := func(h webhook.Health, state webhook.EndpointState) webhook.Health { h.State = state; return h }
+	for name, c := range map[string]struct {
+		before, after webhook.Health
+		want          bool
+	}{
+		"at half of the time":              {failing(9, half-1), failing(10, half), true},
+		"before":                           {failing(9, half-2), failing(10, half-1), false},
+		"once":                             {failing(9, half), failing(10, half+1), false},
+		"the fifth failure":                {failing(4, half), failing(5, half+1), true},
+		"too few":                          {failing(3, half), failing(4, half+1), false},
+		"the sixth":                        {failing(5, half), failing(6, half+1), false},
+		"nothing happened":                 {failing(10, half), failing(10, half), false},
+		"it works":                         {failing(10, half-1), webhook.Health{State: webhook.EndpointActive, LastSuccess: since.Add(half)}, false},
+		"one that waits for its first use": {in(failing(9, half-1), webhook.EndpointPending), in(failing(10, half), webhook.EndpointPending), false},
+		"one that is disabled by it":       {failing(9, half-1), in(failing(10, half), webhook.EndpointDisabled), false},
+		"one that is active":               {in(failing(9, half-1), webhook.EndpointActive), in(failing(10, half), webhook.EndpointActive), true},
+	} {
+		require.Equal(t, c.want, settleRules.Warns(c.before, c.after), name)
+		require.False(t, settleRules.Never().Warns(c.before, c.after), "%s, where none is disabled", name)
+	}
+}
+
+func TestAnEndpointsOwnBoundEndsItsWindow(t *testing.T) {
+	t.Parallel()
+	for own, want := range map[int]int{0: 4, 3: 3, 100: 4} {
+		l := leaseOf(webhook.KindEvent, 1, 0)
+		l.Endpoint.MaxInFlight = own
+		h := settleRules.Settle(l, answered(200)).Judge(webhook.Health{State: webhook.EndpointActive, Window: 2}, time.Now())
+		require.Equal(t, want, h.Window)
+	}
+	l := leaseOf(webhook.KindEvent, 1, 0)
+	l.Endpoint.MaxInFlight = 100
+	h := settleRules.Settle(l, answered(200)).Judge(webhook.Health{State: webhook.EndpointActive, Window: 8}, time.Now())
+	require.Equal(t, 8, h.Window, "all endpoints' bound holds as well")
+}
+
 func TestAProbeUsesUpNoRetry(t *testing.T) {
 	t.Parallel()
 	probe := func(kind webhook.DeliveryKind, attempt, deferred int) *webhook.Lease {

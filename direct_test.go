@@ -132,3 +132,24 @@ func TestANewURLLiftsWhatTheOldOneDid(t *testing.T) {
 		require.Empty(t, e.Health.Reason)
 	})
 }
+
+// A caller who leaves while the ping is being stored sees in the log that it was not sent, and why.
+func TestAPingWhoseCallerLeftWhileItWasStored(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := newProbe()
+		ctx, cancel := context.WithCancel(t.Context())
+		store.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+			res, err := store.Store.Enqueue(ctx, req)
+			cancel()
+			return res, err
+		}
+		r := rigOn(t, store, webhooktest.NewReceiver(t), nil)
+		e := r.endpoint("hook")
+		d, err := r.d.Ping(ctx, e.ID)
+		require.NoError(t, err)
+		require.Equal(t, webhook.FailCancelled, d.Reason)
+		require.Len(t, d.Attempts, 1)
+		require.Equal(t, webhook.ErrorCancelled, d.Attempts[0].Error)
+		require.Empty(t, r.receiver.Requests())
+	})
+}

@@ -117,7 +117,7 @@ func (e *Event) appendHead(b []byte) []byte {
 
 // asMade reports whether the body is the one that newEvent encoded, and says what the fields say.
 func (e *Event) asMade() bool {
-	if e.dataAt <= 0 || e.dataAt >= len(e.Body) || &e.Body[0] != e.first {
+	if e.dataAt >= len(e.Body) || &e.Body[0] != e.first {
 		return false
 	}
 	var buffer [256]byte

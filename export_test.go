@@ -21,6 +21,14 @@ func NewRules(policy RetryPolicy, maxRetryAfter time.Duration, maxInFlight int) 
 
 func (r rules) Settle(l *Lease, a Attempt) Outcome { return r.settle(l, a) }
 
+// Never are rules after which no failing endpoint is disabled.
+func (r Rules) Never() Rules {
+	r.disableAfter = 0
+	return r
+}
+
+func (r Rules) Warns(before, after Health) bool { return r.warns(&before, &after) }
+
 func RetryAfter(h http.Header, now time.Time) time.Duration { return retryAfter(h, now) }
 
 func CutRune(b []byte) []byte { return cutRune(b) }
@@ -58,3 +66,8 @@ func (k *keyring) Hold(guard *netguard.Guard, e *Endpoint) (int, error) {
 	_, err := k.target(context.Background(), e, e.CreatedAt)
 	return len(k.entries), err
 }
+
+const KeylessMax = keylessMax
+
+// Shut leaves an endpoint to other processes, as one whose secret does not open.
+func (d *Dispatcher) Shut(of EndpointRef) { d.shut.add(of, time.Now()) }

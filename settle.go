@@ -111,7 +111,7 @@ func (r rules) judge(l *Lease, a Attempt) Judge {
 		if h.Generation != generation {
 			return h
 		}
-		if h.State == EndpointPaused && h.Reason == ReasonKeyMissing { // here it was not
+		if h.Reason == ReasonKeyMissing { // here it was not
 			h = enter(h, EndpointActive, "", now)
 		}
 		if a.Result == AttemptDelivered {
@@ -165,7 +165,7 @@ func (r rules) failed(h Health, a Attempt, now time.Time) Health {
 
 // warns reports whether an endpoint has just failed for half of the time after which it is disabled.
 func (r rules) warns(before, after *Health) bool {
-	if r.disableAfter == 0 || !after.State.Queues() || after.Failures <= before.Failures || after.Failures < disableMinimum/2 {
+	if r.disableAfter == 0 || !after.State.Queues() {
 		return false
 	}
 	half := after.FailingSince.Add(r.disableAfter / 2)
@@ -174,7 +174,7 @@ func (r rules) warns(before, after *Health) bool {
 }
 
 // broken reports whether the breaker has paused the endpoint.
-func (h *Health) broken() bool { return h.State == EndpointPaused && h.Reason == ReasonBreaker }
+func (h *Health) broken() bool { return h.Reason == ReasonBreaker }
 
 // enter changes the state.
 func enter(h Health, s EndpointState, why StateReason, now time.Time) Health {

@@ -5,11 +5,13 @@ import "regexp"
 // Each matches the names of most tests that notice something in the files of a target.
 const (
 	receiving   = "Verif|Sign|Secret|Unsigned|Receiver|Request|MaxAge|Tolerance|Timestamp|Dedup|Handle|Middleware|Refus|Header|Scheme|Mismatch|Vector|Body|Duplicate|Byte|AsSent"
-	settling    = "Becomes|AttemptTells|Polic|Retr|Schedule|Waits|Interrupted|NotHearing|IsLogged|Switching"
+	telling     = "Hook|Told"
+	pacing      = "Pace|Rate|Latenc|Quantile|Histogram|Stats"
+	settling    = "Becomes|Fail|Breaker|Pause|Disabled|Bound|AttemptTells|Polic|Retr|Schedule|Waits|Interrupted|NotHearing|IsLogged|Switching"
 	sending     = "ReceiverCan|Response|Rune|Clip|Header|TLS|Connection|Sent|Named|Wire|Class|Context|Secret|Overlap|KeysOf|Broken|ALine|IDThat|Stricter|Cancels"
-	running     = "Run|Slot|ALease|Window|Away|Stale|Owner|Panics|Hear|Hanging|Outcome|Told|Logged|Stopping|Claimed|HandedOver|UsersKeeps|MoreOf|ARetry|Wakes|Dispatcher"
+	running     = "Run|Claim|Rest|Refused|ToldBy|AreTold|Slot|ALease|Window|Away|Stale|Owner|Panics|Hear|Hanging|Outcome|Told|Logged|Stopping|Claimed|HandedOver|UsersKeeps|MoreOf|ARetry|Wakes|Dispatcher"
 	keeping     = "Seal|Key|Secret|Remove|Kept|Erasing|Prun|Age|Panics|Broken|Event|Refus|Text|Option|Digest|Metadata"
-	dispatching = "Endpoint|Adding|Refuse|Rotat|Secret|ATenant|Ping|ATest|Redeliver|URL|Emit|Changed|Switch|Field|Stricter|Cancels|RunHears|StoresError|LeasesNothing|NotReaching|Description"
+	dispatching = "Endpoint|Adding|Refuse|Rotat|Secret|ATenant|Ping|ATest|Redeliver|URL|Emit|Changed|Switch|Field|Stricter|Cancels|RunHears|StoresError|LeasesNothing|NotReaching|Description|Replay|SentAgain|Caller"
 )
 
 // targets are the guards that the library's promises rest on.
@@ -66,7 +68,7 @@ var targets = []Target{
 		// Slots, leases on their way, the drain, and that every outcome is recorded.
 		Name:  "running",
 		Dir:   ".",
-		Files: []string{"run.go", "claim.go", "record.go", "hooks.go"},
+		Files: []string{"run.go", "claim.go", "record.go"},
 		Funcs: regexp.MustCompile(``),
 		Kinds: checks,
 		Quick: running,
@@ -75,10 +77,28 @@ var targets = []Target{
 		// What the calls of the emitting side refuse.
 		Name:  "dispatching",
 		Dir:   ".",
-		Files: []string{"dispatcher.go", "direct.go", "endpoints.go", "rotation.go"},
+		Files: []string{"dispatcher.go", "direct.go", "endpoints.go", "rotation.go", "replay.go"},
 		Funcs: regexp.MustCompile(``),
 		Kinds: checks,
 		Quick: dispatching,
+	},
+	{
+		// What hooks are told, and which slots they take.
+		Name:  "telling",
+		Dir:   ".",
+		Files: []string{"hooks.go"},
+		Funcs: regexp.MustCompile(``),
+		Kinds: checks,
+		Quick: telling,
+	},
+	{
+		// How many may go in a second, and what is counted of those that went.
+		Name:  "pacing",
+		Dir:   ".",
+		Files: []string{"pace.go", "stats.go"},
+		Funcs: regexp.MustCompile(``),
+		Kinds: checks,
+		Quick: pacing,
 	},
 	{
 		// What secrets are sealed with and who may open them; what is removed, and when.
@@ -96,7 +116,7 @@ var targets = []Target{
 		Files: []string{"memory*.go"},
 		Funcs: regexp.MustCompile(``),
 		Kinds: checks,
-		Match: regexp.MustCompile(`(?i)token|lease|\.State|now\.at|room\(|interrupted|once\(|deleted|slow`),
+		Match: regexp.MustCompile(`(?i)token|lease|\.State|now\.at|room\(|interrupted|once\(|deleted|slow|pending|pace|gap|replay`),
 		Quick: "MemoryStore",
 	},
 }
