@@ -224,6 +224,34 @@ func TestNothingIsBurntWhileAnEndpointIsDown(t *testing.T) {
 	})
 }
 
+// What was on its way when the pause began, and succeeds, ends it at once, also for what another process emitted.
+func TestASuccessFromBeforeThePauseEndsIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		receiver := webhooktest.NewReceiver(t)
+		receiver.Script("/hook", ok, ok, webhooktest.Answer{Delay: 2 * time.Second}, failing, failing, failing, ok)
+		r := newRig(t, receiver, func(c *webhook.Config) { c.Poll, c.PauseAfter, c.Retry = time.Hour, 3, webhook.Schedule{} }).run()
+		other := rigOn(t, r.store, receiver, nil)
+		e := r.endpoint("hook")
+		for range 2 {
+			r.emit()
+			time.Sleep(time.Second)
+		}
+		start := time.Now()
+		for range 4 {
+			r.emit()
+			time.Sleep(100 * time.Millisecond)
+		}
+		paused, err := r.d.Endpoint(t.Context(), e.ID)
+		require.NoError(t, err)
+		require.Equal(t, webhook.EndpointPaused, paused.Health.State)
+		other.emit()
+		time.Sleep(time.Second)
+		require.Len(t, receiver.Requests(), 6)
+		time.Sleep(time.Minute)
+		require.Equal(t, 2*time.Second, receiver.Requests()[6].Time.Sub(start))
+	})
+}
+
 func TestSwitchingOnProbesAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		receiver := webhooktest.NewReceiver(t)

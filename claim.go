@@ -54,7 +54,7 @@ func (r *run) claimUntil(ctx context.Context) {
 			r.wake()
 		}
 		if len(leases) == 0 && !asked.IsZero() {
-			r.rest(ctx, 2*now.Sub(asked))
+			r.rest(ctx, now.Sub(asked))
 		}
 	}
 }
@@ -64,8 +64,9 @@ const maxRest = 10 * time.Millisecond
 
 // rest keeps claims that find nothing, since every window is full and yet each Emit asks for one, from taking more than
 // a third of the store's time. An outcome that was recorded ends it: it may have opened a window.
-func (r *run) rest(ctx context.Context, d time.Duration) {
-	if d = min(d, maxRest); d <= 0 {
+func (r *run) rest(ctx context.Context, took time.Duration) {
+	d := 2 * min(took, maxRest/2)
+	if d <= 0 {
 		return
 	}
 	timer := time.NewTimer(d)

@@ -202,10 +202,10 @@ func (e *engine) changed(ctx context.Context, c EndpointChange) {
 	}
 }
 
-// spread tells what there is to be told of a batch that was recorded, each outcome on a goroutine and with its own
-// slot.
-// It returns those whose slots are kept for it; left are those that were not recorded.
-func (r *run) spread(batch, left []settled) (kept []settled) {
+// spread returns the outcomes of a batch of which there is something to be told, whose slots are kept for it, and what
+// begins to tell it: each on a goroutine and with its own slot. left are those that were not recorded.
+func (r *run) spread(batch, left []settled) (kept []settled, tell func()) {
+	var calls []func()
 	for i := range batch {
 		s := batch[i] // a copy: the batch is filled again
 		if slices.ContainsFunc(left, func(l settled) bool { return l.lease == s.lease }) {
@@ -216,13 +216,17 @@ func (r *run) spread(batch, left []settled) (kept []settled) {
 			continue
 		}
 		kept = append(kept, s)
-		r.workers.Go(func() {
+		calls = append(calls, func() {
 			news(r.attempts)
 			r.giveBack([]settled{s})
 			r.spared()
 		})
 	}
-	return kept
+	return kept, func() {
+		for _, call := range calls {
+			r.workers.Go(call)
+		}
+	}
 }
 
 // hold counts the slots that an endpoint has, where there are hooks. With more than hookRoom times what it may have

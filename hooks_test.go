@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -216,6 +217,81 @@ func TestAHookHarmsNoOtherEndpoint(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What was handed over while the hooks of its endpoint took too many slots is given back, and sent when they are done.
+func TestAHookKeepsWhatWasHandedOverMeanwhile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store, w, release := newProbe(), &witness{}, make(chan struct{})
+		var slow atomic.Bool
+		store.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+			res, err := store.Store.Enqueue(ctx, req)
+			if slow.CompareAndSwap(true, false) {
+				time.Sleep(time.Second)
+			}
+			return res, err
+		}
+		w.stall = func(line string) {
+			if strings.HasPrefix(line, "delivered") {
+				<-release
+			}
+		}
+		r := rigOn(t, store, webhooktest.NewReceiver(t), func(c *webhook.Config) { c.Hooks, c.Slots, c.MaxInFlight = w.hooks(), 40, 2 }).run()
+		r.endpoint("hook")
+		for range 3 {
+			r.emit()
+			time.Sleep(time.Millisecond)
+		}
+		slow.Store(true)
+		go r.emit()
+		time.Sleep(time.Millisecond)
+		for range 3 {
+			r.emit()
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		require.Len(t, r.receiver.Requests(), 6, "three times as many as it may have under way")
+		released := kinds{webhook.OutcomeReleased}
+		before := store.recorded()
+		require.Contains(t, before, released)
+		r.emit() // is not handed over at all
+		time.Sleep(time.Second)
+		require.Equal(t, before, store.recorded())
+		close(release)
+		time.Sleep(time.Second)
+		requests := r.receiver.Requests()
+		require.Len(t, requests, 8)
+		require.Equal(t, "1", requests[6].Header.Get(webhook.HeaderAttempt))
+	})
+}
+
+// An endpoint whose outcomes no hook is told of has its slots back, also where they are recorded with others.
+func TestWhatNoHookIsToldOfKeepsNoSlot(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store, w := newProbe(), &witness{}
+		store.record = func(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
+			time.Sleep(time.Millisecond)
+			return store.Store.Record(ctx, outcomes)
+		}
+		receiver := webhooktest.NewReceiver(t)
+		receiver.Script("/good", webhooktest.Answer{Delay: time.Millisecond / 2}) // while the first outcome is recorded
+		receiver.Script("/bad", webhooktest.Answer{Status: 500, Delay: time.Millisecond / 2})
+		var book logbook
+		r := rigOn(t, store, receiver, func(c *webhook.Config) {
+			c.Logger = book.logger()
+			c.Hooks, c.Retry, c.MaxInFlight, c.PauseAfter = &webhook.Hooks{Delivered: w.hooks().Delivered}, webhook.Schedule{}, 1, 1000
+		}).run()
+		for _, path := range []string{"first", "good", "bad"} {
+			r.endpoint(path)
+		}
+		for range 10 {
+			r.emit()
+			time.Sleep(time.Second)
+		}
+		require.Contains(t, store.recorded(), kinds{webhook.OutcomeDelivered, webhook.OutcomeFailed})
+		require.Len(t, receiver.Requests(), 30)
+		require.Empty(t, book.lines("panicked"), "hooks that are not there are not called")
+	})
 }
 
 func TestAHookBeforeTheAttemptTakesOfItsLease(t *testing.T) {

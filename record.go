@@ -73,14 +73,18 @@ func (r *run) finish(batch []settled) (next job, ok bool) {
 	if r.cfg.Hooks == nil {
 		r.giveBack(batch, left...)
 	} else {
-		r.giveBack(batch, append(r.spread(batch, left), left...)...)
+		kept, tell := r.spread(batch, left)
+		r.giveBack(batch, append(kept, left...)...)
+		tell()
 	}
 	if len(left) > 0 { // on a goroutine of its own, so that nobody waits behind them; their slots bound how many there are
 		r.workers.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), leaseMargin)
 			defer cancel()
 			r.keepRecording(ctx, left)
-			r.giveBack(left, r.spread(left, nil)...)
+			kept, tell := r.spread(left, nil)
+			r.giveBack(left, kept...)
+			tell()
 			r.spared()
 		})
 	}

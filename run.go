@@ -140,7 +140,7 @@ func (r *run) vacate(n, slow int) {
 	r.free += n
 	r.busy -= n
 	r.slow -= slow
-	if r.closing && r.busy == 0 && n > 0 { // the last of them, and not who keeps them all for hooks
+	if r.closing && r.busy == 0 {
 		close(r.empty)
 	}
 }

@@ -59,6 +59,24 @@ func TestStoppingIsNoTrouble(t *testing.T) {
 	})
 }
 
+func TestAnAttemptsErrorAndStatusAreLogged(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var book logbook
+		r := newRig(t, webhooktest.NewReceiver(t, failing, webhooktest.Answer{Fault: webhooktest.Reset}, ok), func(c *webhook.Config) { c.Logger = book.logger() }).run()
+		r.endpoint("hook")
+		r.emit()
+		time.Sleep(tenMin)
+		lines := book.lines("will be repeated")
+		require.Len(t, lines, 2)
+		require.Contains(t, lines[0], "error=status status=500 wait=10s")
+		require.Contains(t, lines[1], "error=reset wait=1m0s")
+		lines = book.lines("webhook: delivered")
+		require.Len(t, lines, 1)
+		require.Contains(t, lines[0], "status=200")
+		require.NotContains(t, lines[0], "error=")
+	})
+}
+
 func TestNotHearingOthersIsLogged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var book logbook
