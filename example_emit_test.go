@@ -60,6 +60,44 @@ func ExampleDispatcher() {
 	// <nil>
 }
 
+func ExampleDispatcher_Replay() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	arrived := make(chan string)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { arrived <- r.Header.Get(webhook.HeaderID) }))
+	defer server.Close()
+	d, err := webhook.NewDispatcher(webhook.NewMemoryStore(nil), local())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	done := make(chan error)
+	go func() { done <- d.Run(ctx) }()
+
+	endpoint, _, err := d.AddEndpoint(ctx, webhook.Endpoint{URL: server.URL, Events: []string{webhook.AllEvents}}, webhook.WithoutPing())
+	fmt.Println(err)
+	_, err = d.SetEnabled(ctx, endpoint.ID, false)
+	fmt.Println(err)
+	err = d.Emit(ctx, webhook.PlanCompleted.New("sess_abc123", webhook.PlanCompletedData{}, webhook.WithID("evt_missed")))
+	fmt.Println(err)
+	_, err = d.SetEnabled(ctx, endpoint.ID, true)
+	fmt.Println(err)
+
+	replay, err := d.Replay(ctx, webhook.Replay{EndpointID: endpoint.ID, Missed: true, Since: time.Now().Add(-time.Hour), AskedBy: "ops@example.com"})
+	fmt.Println(replay.State, err)
+	fmt.Println(<-arrived)
+	cancel()
+	fmt.Println(<-done)
+	// Output:
+	// <nil>
+	// <nil>
+	// <nil>
+	// <nil>
+	// running <nil>
+	// evt_missed
+	// <nil>
+}
+
 func ExampleStandardSchedule() {
 	cfg := &webhook.Config{Retry: webhook.StandardSchedule()}
 	var all time.Duration
