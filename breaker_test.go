@@ -224,6 +224,28 @@ func TestNothingIsBurntWhileAnEndpointIsDown(t *testing.T) {
 	})
 }
 
+// A redelivery that fails at a paused endpoint is its probe: it is sent again when the next one is due.
+func TestARedeliveryToAPausedEndpointIsRepeated(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		receiver := webhooktest.NewReceiver(t, failing, failing, failing, failing, ok)
+		r := newRig(t, receiver, func(c *webhook.Config) { c.Poll, c.PauseAfter, c.Retry = time.Hour, 3, webhook.Schedule{} }).run()
+		r.endpoint("hook")
+		for range 3 {
+			r.emit()
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Minute)
+		d, err := r.d.Redeliver(r.ctx, r.deliveries(webhook.DeliveryFilter{})[0].ID)
+		require.NoError(t, err)
+		require.Equal(t, webhook.DeliveryPending, d.State)
+		require.Equal(t, 1, d.Deferred)
+		time.Sleep(20 * time.Minute)
+		d, err = r.d.Delivery(r.ctx, d.ID)
+		require.NoError(t, err)
+		require.Equal(t, webhook.DeliverySucceeded, d.State)
+	})
+}
+
 // What was on its way when the pause began, and succeeds, ends it at once, also for what another process emitted.
 func TestASuccessFromBeforeThePauseEndsIt(t *testing.T) {
 	bubble(t, func(t *testing.T) {
