@@ -12,7 +12,7 @@ import (
 
 // FieldError says what is wrong with one field of an endpoint. It is an [ErrInvalidEndpoint].
 type FieldError struct {
-	Field string // "id", "url", "events", "description", "secret", "rate", "burst", "max_in_flight", "timeout", "headers", "overlap"
+	Field string // "id", "url", "events", "description", "secret", "rate", "burst", "max_in_flight", "timeout", "headers", "overlap", "replay"
 	err   error
 }
 

@@ -34,6 +34,8 @@ var (
 	ErrTooManyEndpoints = errors.New("too many endpoints")
 	// ErrInvalidConfig is the parent of what a constructor refuses its configuration for.
 	ErrInvalidConfig = errors.New("webhook: invalid configuration")
+	// ErrReplayRunning says that the endpoint has a replay that has not ended yet: wait for it, or stop it.
+	ErrReplayRunning = errors.New("a replay is running already")
 	// ErrRunning says that this dispatcher's Run is under way already.
 	ErrRunning = errors.New("dispatcher is already running")
 )

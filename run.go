@@ -21,6 +21,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if !r.cfg.KeepForever {
 		beside.Go(func() { r.tidy(ctx) })
 	}
+	beside.Go(func() { r.replay(ctx) })
 	r.claimUntil(ctx)
 	failpoint.Pass(failpoint.K21)
 	r.drain()
@@ -43,6 +44,7 @@ type run struct {
 	workers  sync.WaitGroup
 	due      chan struct{} // something may have become claimable
 	opened   chan struct{} // and so it may since an outcome was recorded
+	replays  chan struct{} // a replay was started here
 	recorder recorder
 
 	mu      sync.Mutex
@@ -67,7 +69,7 @@ func newRun(ctx context.Context, e *engine) *run {
 	attempts, cut := context.WithCancelCause(context.Background())
 	r := &run{
 		engine: e, claiming: ctx, attempts: attempts, cut: cut,
-		jobs: make(chan job), over: make(chan struct{}), due: make(chan struct{}, 1), opened: make(chan struct{}, 1), empty: make(chan struct{}),
+		jobs: make(chan job), over: make(chan struct{}), due: make(chan struct{}, 1), opened: make(chan struct{}, 1), replays: make(chan struct{}, 1), empty: make(chan struct{}),
 		free: e.cfg.Slots,
 	}
 	r.recorder.run = r

@@ -28,6 +28,7 @@ type Store interface {
 	Endpoints
 	History
 	Upkeep
+	Replays
 }
 
 // Outbox accepts events. It is a part of its own so that a store can offer one that writes into a transaction of the
@@ -48,7 +49,8 @@ type Outbox interface {
 	// is reached.
 	//
 	// A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no
-	// other, whatever its state, window and subscriptions, and MUST lease it to the caller;
+	// other, whatever its state, window and subscriptions, and MUST lease it to the caller, or with Direct.Queued make it
+	// pending and due at once;
 	// the event may be a stored one, which is then not stored again.
 	// If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing. If the body of a stored
 	// event was removed by Prune or erased, it MUST return [ErrBodyPruned], whatever the digest, and store nothing:
@@ -84,6 +86,7 @@ type Direct struct {
 	Kind         DeliveryKind // not KindEvent
 	RedeliveryOf string       // for KindRedelivery, as AskedBy
 	AskedBy      string
+	Queued       bool   // leave it to Claim; Owner and Term then mean nothing
 	Owner        string // who leases it
 	Term         time.Duration
 }
@@ -284,8 +287,8 @@ type Upkeep interface {
 	// A delivery that finished longer than req.Deliveries ago MUST be removed, with its attempts. One that is pending
 	// or leased MUST NOT be, whatever its age.
 	// An event MUST be removed when it has no delivery left and was stored longer than req.Deliveries ago: from then
-	// on its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago, and an hour of Stats that
-	// ended longer ago than that.
+	// on its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago, an hour of Stats that ended
+	// longer ago than that, and a replay that did.
 	// The contents of an event that was stored longer than req.Bodies ago MUST be removed if none of its deliveries is
 	// pending or leased: its Body and Metadata, and of its deliveries' attempts the RequestHeader, ResponseHeader and
 	// ResponseBody. The rows stay, and so does what Event.Digest is compared with.
@@ -308,6 +311,53 @@ type Upkeep interface {
 	// their names' bytes, each greater than after. The tenant "" is one where it has any, and is listed first: after
 	// is nil to begin with.
 	Tenants(ctx context.Context, after *string, max int) ([]string, error)
+}
+
+// Replays sends an endpoint again what it did not get, a little at a time.
+//
+// What a replay looks at are the events of the tenant that were stored in its time, from Since up to but not including
+// Until, the oldest first. An event is queued again if the endpoint subscribes to it and none of its deliveries to the
+// endpoint succeeded or is still pending or leased, and
+//
+//   - with Failed, one of them failed that was no ping and no test, or
+//   - with Missed, there is none at all, and the event was stored in one of the endpoint's gaps.
+//
+// It is queued as a delivery of KindRedelivery, pending and due at once, that names the replay's AskedBy and the last
+// of the failed ones as RedeliveryOf. An event whose contents were removed is counted as Skipped instead.
+type Replays interface {
+	// CreateReplay stores a new replay, with the store's time as CreatedAt. If Until is zero or in the future it MUST be
+	// set to that time. Errors: [ErrNotFound] for an endpoint that the tenant does not have, [ErrReplayRunning] if it has
+	// a replay that runs.
+	CreateReplay(ctx context.Context, r Replay) (Replay, error)
+
+	// Replays returns the endpoint's replays, the newest first, 100 at most.
+	Replays(ctx context.Context, tenant, endpointID string) ([]Replay, error)
+
+	// StopReplay ends a replay as it is; one that has ended MUST NOT change. Errors: [ErrNotFound].
+	StopReplay(ctx context.Context, tenant, id string) (Replay, error)
+
+	// ContinueReplay takes one step of one replay that runs: it looks at the next events, about req.Max of them, and
+	// queues what is to be queued, in one transaction, so that a step is done once and not at all otherwise.
+	//
+	// The replay whose last step is the longest ago MUST come first. Replays of an endpoint whose state does not queue,
+	// or for which req.Pending deliveries are pending or leased, MUST wait, and MUST NOT hold up others.
+	// A step MUST NOT queue so many that more than req.Pending are pending or leased.
+	// The step after which there are no more events MUST end the replay, as ReplayDone. That of a deleted endpoint MUST
+	// end it as ReplayStopped.
+	ContinueReplay(ctx context.Context, req ReplayStep) (ReplayStepped, error)
+}
+
+// ReplayStep bounds what one call of ContinueReplay does.
+type ReplayStep struct {
+	Max     int // events looked at, about
+	Pending int // deliveries of the endpoint that may be pending or leased after it
+}
+
+// ReplayStepped is what one call of ContinueReplay did.
+type ReplayStepped struct {
+	Stepped bool // a step was taken; false: no replay can go on now
+	Waiting bool // where none was taken: replays run, and wait
+	Queued  bool // something was queued for Claim
 }
 
 // PruneRequest says what a store need not keep.
