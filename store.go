@@ -320,7 +320,8 @@ type Upkeep interface {
 // endpoint succeeded or is still pending or leased, and
 //
 //   - with Failed, one of them failed that was no ping and no test, or
-//   - with Missed, there is none at all, and the event was stored in one of the endpoint's gaps.
+//   - with Missed, there is none at all, and the event was stored while one of the endpoint's gaps was open. Where
+//     transactions overlap, that is until a few seconds after it closed.
 //
 // It is queued as a delivery of KindRedelivery, pending and due at once, that names the replay's AskedBy and the last
 // of the failed ones as RedeliveryOf. An event whose contents were removed is counted as Skipped instead.
