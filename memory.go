@@ -21,7 +21,7 @@ type MemoryConfig struct {
 	MaxPending int
 	// MaxFinished is how many finished deliveries are kept, over all tenants. The oldest go first, and an event goes
 	// with its last delivery. As many events that never had a delivery are kept, for the sake of their ids and to be
-	// replayed, and as many traces of deleted endpoints. Defaults to 10 000.
+	// replayed, and as many traces of deleted endpoints and replays that have ended. Defaults to 10 000.
 	MaxFinished int
 	// FinishedAge is for how long these are kept at most, and the hours of Stats. Defaults to 72 hours.
 	FinishedAge time.Duration
@@ -70,7 +70,10 @@ type MemoryStore struct {
 	deleted  list.List         // *memEndpoint, deleted and without a delivery
 	gaps     list.List         // *memGap, closed
 	hours    list.List         // *memHour
+	replayed list.List         // *memReplay that has ended
 	resting  memHeap[memEvent] // those with contents and no delivery pending or leased, by when they were stored
+
+	replaying list.List // *memReplay that runs, by when it took its last step, or was created
 
 	names memNames // of the tenants with endpoints that are not deleted
 }
@@ -115,6 +118,8 @@ type memTenant struct {
 	order      []*memEndpoint            // not deleted, as created
 	byType     map[string][]*memEndpoint // not deleted, by what they subscribe to; under AllEvents those that take all, and there only
 	log        memLog
+	stored     memStored
+	replays    map[string]*memReplay
 }
 
 type memEvent struct {
@@ -124,6 +129,7 @@ type memEvent struct {
 	open       int           // how many of them are pending or leased
 	idle       *list.Element // in MemoryStore.idle, while no delivery ever needed it
 	stored     time.Duration
+	place      memPlace  // in memTenant.stored
 	pos        int       // in MemoryStore.resting, or memNowhere
 	digest     *[32]byte // what Digest was before the contents were removed; nil: they are there
 }
@@ -146,14 +152,15 @@ type memEndpoint struct {
 	Endpoint
 	tenant *memTenant
 	// shared is what leases carry: a copy that nobody modifies, made when the next lease needs it.
-	shared *Endpoint
-	gaps   []*memGap // closed ones, as closed
-	gap    *memGap   // the open one
-	bound  int       // which GapBacklog was opened for
-	lane   memLane
-	log    memLog
-	open   memOpen
-	hours  []*memHour // the oldest first
+	shared  *Endpoint
+	gaps    []*memGap // closed ones, as closed
+	gap     *memGap   // the open one
+	bound   int       // which GapBacklog was opened for
+	lane    memLane
+	log     memLog
+	open    memOpen
+	hours   []*memHour   // the oldest first
+	replays []*memReplay // the oldest first
 
 	deleted bool
 	gone    time.Duration // when it was deleted and had no delivery any more
@@ -182,8 +189,10 @@ type memDelivery struct {
 type memGap struct {
 	Gap
 	endpoint *memEndpoint
-	closed   time.Duration
-	at       *list.Element // in MemoryStore.gaps, once it is closed
+	// What was stored while it was open: the events whose places were numbered later than after, up to upTo.
+	after, upTo uint64
+	closed      time.Duration
+	at          *list.Element // in MemoryStore.gaps, once it is closed
 }
 
 // memInstant is a moment as the store sees it. What it compares is at, which is monotonic, so that setting the
@@ -232,6 +241,7 @@ func (s *MemoryStore) keep(t *memTenant) {
 		t.deliveries = map[string]*memDelivery{}
 		t.endpoints = map[string]*memEndpoint{}
 		t.byType = map[string][]*memEndpoint{}
+		t.replays = map[string]*memReplay{}
 		s.tenants[t.id] = t
 	}
 }

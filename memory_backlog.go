@@ -20,7 +20,7 @@ func (ep *memEndpoint) backlogged() bool { return ep.gap != nil && ep.gap.Reason
 func workedOff(backlog, bound int) bool { return bound <= 0 || backlog < bound-(bound-1)/10 }
 
 func (s *MemoryStore) openBacklog(ep *memEndpoint, bound int, now memInstant) {
-	ep.openGap(GapBacklog, now)
+	s.openGap(ep, GapBacklog, now)
 	ep.bound = bound
 	s.weigh(ep)
 }

@@ -140,6 +140,7 @@ func (s *MemoryStore) DeleteEndpoint(ctx context.Context, tenant, id string) err
 		s.names.remove(t.id)
 	}
 	s.closeGap(ep, now)
+	s.endReplayOf(ep, now)
 	s.forgetHours(ep)
 	for _, queue := range []*memHeap[memDelivery]{&ep.lane.first, &ep.lane.again} {
 		for t := queue.top(); t != nil; t = queue.top() {
@@ -175,12 +176,12 @@ func (s *MemoryStore) judged(ep *memEndpoint, h Health, now memInstant) {
 		if h.State == EndpointPending {
 			reason = GapPending
 		}
-		ep.openGap(reason, now)
+		s.openGap(ep, reason, now)
 	}
 }
 
-func (ep *memEndpoint) openGap(reason GapReason, now memInstant) {
-	ep.gap = &memGap{Gap: Gap{EndpointID: ep.ID, Reason: reason, From: now.wall}, endpoint: ep}
+func (s *MemoryStore) openGap(ep *memEndpoint, reason GapReason, now memInstant) {
+	ep.gap = &memGap{Gap: Gap{EndpointID: ep.ID, Reason: reason, From: now.wall}, endpoint: ep, after: s.seq}
 }
 
 func (s *MemoryStore) closeGap(ep *memEndpoint, now memInstant) {
@@ -188,7 +189,7 @@ func (s *MemoryStore) closeGap(ep *memEndpoint, now memInstant) {
 		return
 	}
 	if ep.gap.Count > 0 {
-		ep.gap.To, ep.gap.closed = now.wall, now.at
+		ep.gap.To, ep.gap.closed, ep.gap.upTo = now.wall, now.at, s.seq
 		ep.gap.at = s.gaps.PushBack(ep.gap)
 		ep.gaps = append(ep.gaps, ep.gap)
 	}

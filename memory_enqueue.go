@@ -46,9 +46,17 @@ func (s *MemoryStore) Enqueue(ctx context.Context, req EnqueueRequest) (EnqueueR
 		case direct != nil:
 			d := s.deliver(e, direct, req.Direct.Kind, now)
 			d.RedeliveryOf, d.AskedBy = req.Direct.RedeliveryOf, req.Direct.AskedBy
-			result.Leases = append(result.Leases, s.lease(d, req.Direct.Term, now))
+			if req.Direct.Queued {
+				s.wait(d, 0, now)
+				result.Queued = true
+			} else {
+				result.Leases = append(result.Leases, s.lease(d, req.Direct.Term, now))
+			}
 		case !known:
 			s.match(e, &req, &result, now)
+		}
+		if !known {
+			s.file(e, now)
 		}
 	}
 	if direct != nil {

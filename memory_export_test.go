@@ -11,12 +11,15 @@ func (s *MemoryStore) Sizes() map[string]int {
 		"lanes": len(s.normal.entries) + len(s.slow.entries), "finished": s.finished.Len(), "idle": s.idle.Len(), "deleted": s.deleted.Len(),
 		"resting": len(s.resting.entries), "gaps": s.gaps.Len(), "named": len(s.names.after(nil, 1<<30)),
 		"hours": s.hours.Len(), "weighed": len(s.under.entries) + len(s.over.entries),
+		"replaying": s.replaying.Len(), "replayed": s.replayed.Len(),
 	}
 	for _, t := range s.tenants {
 		n["events"] += len(t.events)
 		n["deliveries"] += len(t.deliveries)
 		n["endpoints"] += len(t.endpoints)
 		n["log"] += len(t.log.entries) - t.log.dropped
+		n["events out of order"] += len(t.events) - (len(t.stored.entries) - t.stored.dropped)
+		n["replays"] += len(t.replays)
 		n["types"] += len(t.byType)
 		for _, e := range t.events {
 			if e.open == 0 && !e.stripped() {
@@ -37,6 +40,7 @@ func (s *MemoryStore) Sizes() map[string]int {
 			for d := ep.open.first; d != nil; d = d.open.next {
 				n["open"]++
 			}
+			n["endpoints' replays"] += len(ep.replays)
 			n["queued"] += len(ep.lane.first.entries) + len(ep.lane.again.entries)
 		}
 	}

@@ -17,6 +17,9 @@ func (s *MemoryStore) forget(now memInstant) {
 	for at := s.hours.Front(); at != nil && old(at.Value.(*memHour).ends); at = s.hours.Front() {
 		s.dropHour(at.Value.(*memHour))
 	}
+	for at := s.replayed.Front(); at != nil && old(at.Value.(*memReplay).ended); at = s.replayed.Front() {
+		s.dropReplay(at.Value.(*memReplay))
+	}
 	for at := s.deleted.Front(); at != nil && old(at.Value.(*memEndpoint).gone); at = s.deleted.Front() {
 		s.dropBuried()
 	}
@@ -44,6 +47,7 @@ func (s *MemoryStore) drop(d *memDelivery, now memInstant) (last bool) {
 		return false
 	}
 	s.unrest(e)
+	t.stored.drop(e)
 	delete(t.events, e.ID)
 	s.tidy(t)
 	return true
@@ -58,6 +62,7 @@ func (s *MemoryStore) trimIdle() {
 func (s *MemoryStore) dropIdle(e *memEvent) {
 	s.idle.Remove(e.idle)
 	s.unrest(e)
+	e.tenant.stored.drop(e)
 	delete(e.tenant.events, e.ID)
 	s.tidy(e.tenant)
 }
@@ -78,6 +83,7 @@ func (s *MemoryStore) buryIfBare(ep *memEndpoint, now memInstant) {
 func (s *MemoryStore) dropBuried() {
 	ep := s.deleted.Remove(s.deleted.Front()).(*memEndpoint)
 	s.forgetGaps(ep)
+	s.forgetReplays(ep)
 	delete(ep.tenant.endpoints, ep.ID)
 	s.tidy(ep.tenant)
 }

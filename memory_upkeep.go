@@ -97,6 +97,14 @@ func (s *MemoryStore) prune(p *memPrune) {
 		p.rows--
 		s.dropHour(h)
 	}
+	for at := s.replayed.Front(); at != nil; at = s.replayed.Front() {
+		m := at.Value.(*memReplay)
+		if !p.takes(m.ended, p.req.Deliveries) {
+			break
+		}
+		p.rows--
+		s.dropReplay(m)
+	}
 	for t := s.resting.top(); t != nil; t = s.resting.top() {
 		if !p.takes(t.at, p.req.Bodies) {
 			break
@@ -190,6 +198,7 @@ func (s *MemoryStore) erase(t *memTenant, rows int, now memInstant) (done int) {
 		ep.Health.State = EndpointDisabled // what is pending is not handed out before it is removed
 		ep.gap = nil                       // and no outcome closes it
 		s.place(ep)
+		s.endReplayOf(ep, now)
 	}
 	if len(t.order) > 0 {
 		t.order = nil
@@ -200,8 +209,9 @@ func (s *MemoryStore) erase(t *memTenant, rows int, now memInstant) (done int) {
 		if done >= rows {
 			return done
 		}
-		done += 1 + len(ep.gaps) + len(ep.hours)
+		done += 1 + len(ep.gaps) + len(ep.hours) + len(ep.replays)
 		s.forgetGaps(ep)
+		s.forgetReplays(ep)
 		s.forgetHours(ep)
 		if ep.buried != nil {
 			s.deleted.Remove(ep.buried)

@@ -18,6 +18,11 @@ func endedContext(c *check) {
 	c.logged(e)
 	c.emit("t", 2)
 	l := first(c.claim(1))
+	_, err := c.store.StopReplay(c.Context(), "t", c.replay(e).ID)
+	c.ok(err)
+	c.missed(e, 1)
+	c.pass()
+	running, idle := c.replay(e), c.endpoint("t")
 	c.outlast() // so that there is something to prune
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -76,6 +81,13 @@ func endedContext(c *check) {
 		{"EraseDelivery", func() error { return s.EraseDelivery(ctx, "t", l.Delivery.ID) }},
 		{"EraseTenant", func() error { _, err := s.EraseTenant(ctx, "t", 1000); return err }},
 		{"Tenants", func() error { _, err := s.Tenants(ctx, nil, 10); return err }},
+		{"CreateReplay", func() error { _, err := s.CreateReplay(ctx, replayRequest(idle, "rpl_fresh")); return err }},
+		{"Replays", func() error { _, err := s.Replays(ctx, "t", e.ID); return err }},
+		{"StopReplay", func() error { _, err := s.StopReplay(ctx, "t", running.ID); return err }},
+		{"ContinueReplay", func() error {
+			_, err := s.ContinueReplay(ctx, webhook.ReplayStep{Max: 10, Pending: 100})
+			return err
+		}},
 	} {
 		before := c.everything("t")
 		c.want(call.f() != nil, "%s returned no error", call.name)
@@ -101,8 +113,10 @@ func (c *check) everything(tenant string) string {
 		events = append(events, e)
 	}
 	var gaps [][]webhook.Gap
+	var replays [][]webhook.Replay
 	for _, e := range list {
 		gaps = append(gaps, c.gaps(e))
+		replays = append(replays, c.replays(e))
 	}
-	return text(list, deliveries, events, gaps)
+	return text(list, deliveries, events, gaps, replays)
 }

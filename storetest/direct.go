@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	promiseDirect   = "A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no other, whatever its state, window and subscriptions, and MUST lease it to the caller; the event may be a stored one, which is then not stored again."
+	promiseDirect   = "A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no other, whatever its state, window and subscriptions, and MUST lease it to the caller, or with Direct.Queued make it pending and due at once; the event may be a stored one, which is then not stored again."
 	promiseNoDirect = "If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing."
 	promiseNoBody   = "If the body of a stored event was removed by Prune or erased, it MUST return [ErrBodyPruned], whatever the digest, and store nothing: who read the event has no body either to work the digest out from."
 )
@@ -134,6 +134,67 @@ var directCases = []kase{
 		},
 	},
 	{
+		name:    "left to Claim",
+		promise: promiseDirect,
+		f: func(c *check) {
+			e, other := c.endpoint("t", subscribed(ceased), window(1)), c.endpoint("t")
+			stored := c.emit("t", 1)[0]
+			c.record(outcome(c.one(), webhook.OutcomeDelivered))
+			t0 := c.now()
+			result := c.queue(e, stored, c.event(happened))
+			t1 := c.now()
+			all := c.deliveries("t", webhook.DeliveryFilter{EndpointID: e.ID})
+			equal(c, "deliveries", len(all), 2)
+			equal(c, "deliveries to another endpoint", len(c.deliveries("t", webhook.DeliveryFilter{EndpointID: other.ID})), 1)
+			for _, d := range all {
+				equal(c, "state", d.State, webhook.DeliveryPending)
+				equal(c, "kind", d.Kind, webhook.KindRedelivery)
+				equal(c, "what it repeats", d.RedeliveryOf, "dlv_old")
+				equal(c, "who asked for it", d.AskedBy, "ops@example.com")
+				equal(c, "attempts", d.AttemptCount, 0)
+				c.during("NextAttemptAt", d.NextAttemptAt, t0, t1)
+			}
+			c.want(len(result.Leases) == 0 && result.Queued, "%d leases, queued: %v", len(result.Leases), result.Queued)
+			for range 2 { // the window is for them too
+				l := c.one()
+				c.record(retry(l, far)) // and the retries
+			}
+			equal(c, "deliveries that are pending or leased", c.stats(e).Pending, 2)
+		},
+	},
+	{
+		name:    "left to Claim, whatever the endpoint's state",
+		promise: promiseDirect,
+		f: func(c *check) {
+			for _, s := range []webhook.EndpointState{webhook.EndpointPending, webhook.EndpointDisabled, webhook.EndpointPaused} {
+				e := c.endpoint("t", state(s), func(e *webhook.Endpoint) { e.Health.PausedUntil = c.now().Add(far) })
+				c.queue(e, c.event(happened))
+				c.none()
+				if !s.Queues() {
+					equal(c, "events missed", c.gaps(e)[0].Count, 0)
+				}
+				c.turn(e, webhook.EndpointActive)
+				c.record(outcome(c.one(), webhook.OutcomeDelivered))
+			}
+		},
+	},
+	{
+		name:    "left to Claim, beyond a bound",
+		promise: promiseBacklog,
+		f: func(c *check) {
+			b := c.bound(3)
+			e := c.endpoint("t")
+			for range 2 {
+				b.enqueue(c.queued(e, c.event(happened), c.event(happened)))
+			}
+			equal(c, "leases", len(b.claim(10)), 4)
+			c.gap(c.lastGap(e), e, webhook.GapBacklog, 0)
+			b.enqueue(c.queued(e, c.event(happened)))
+			equal(c, "leases while a gap is open", len(b.claim(10)), 1)
+			equal(c, "times that the endpoint was named", b.named[webhook.EndpointRef{Tenant: "t", ID: e.ID}], 1)
+		},
+	},
+	{
 		name:    "no such endpoint",
 		promise: promiseNoDirect,
 		f: func(c *check) {
@@ -144,6 +205,9 @@ var directCases = []kase{
 				_, err := c.store.Enqueue(c.Context(), webhook.EnqueueRequest{
 					Tenant: "t", Events: []webhook.Event{event}, Direct: &webhook.Direct{EndpointID: id, Kind: webhook.KindPing, Owner: "one", Term: far},
 				})
+				c.want(errors.Is(err, webhook.ErrNotFound), "%s endpoint: got error %v, want ErrNotFound", name, err)
+				c.unknown("t", event)
+				_, err = c.store.Enqueue(c.Context(), c.queued(webhook.Endpoint{Tenant: "t", ID: id}, event))
 				c.want(errors.Is(err, webhook.ErrNotFound), "%s endpoint: got error %v, want ErrNotFound", name, err)
 				c.unknown("t", event)
 			}
@@ -183,6 +247,18 @@ var directCases = []kase{
 	},
 }
 
+// queued is a request for redeliveries to the endpoint that are left to Claim.
+func (c *check) queued(e webhook.Endpoint, events ...webhook.Event) webhook.EnqueueRequest {
+	return webhook.EnqueueRequest{Tenant: e.Tenant, Events: events, Direct: &webhook.Direct{
+		EndpointID: e.ID, Kind: webhook.KindRedelivery, RedeliveryOf: "dlv_old", AskedBy: "ops@example.com", Queued: true,
+	}}
+}
+
+func (c *check) queue(e webhook.Endpoint, events ...webhook.Event) webhook.EnqueueResult {
+	c.Helper()
+	return c.enqueue(c.queued(e, events...))
+}
+
 // refused asks for a redelivery of an event whose body is gone: as it was, as it is read now, and as another one.
 func (c *check) refused(e webhook.Endpoint, event webhook.Event) {
 	c.Helper()
@@ -196,6 +272,8 @@ func (c *check) refused(e webhook.Endpoint, event webhook.Event) {
 			Direct: &webhook.Direct{EndpointID: e.ID, Kind: webhook.KindRedelivery, Owner: "one", Term: far},
 		})
 		c.fails("a direct Enqueue of the event "+name, err, webhook.ErrBodyPruned)
+		_, err = c.store.Enqueue(c.Context(), c.queued(e, fresh, again))
+		c.fails("a direct Enqueue of the event "+name+", left to Claim", err, webhook.ErrBodyPruned)
 		c.unknown("t", fresh)
 	}
 	equal(c, "what is stored", c.everything("t"), before)

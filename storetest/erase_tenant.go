@@ -27,6 +27,7 @@ var eraseTenantCases = []kase{
 			before := c.everything("u")
 			gaps := text(c.gaps(yours.gone), c.gaps(yours.off))
 			all := c.deliveries("t", webhook.DeliveryFilter{})
+			replays := slices.Concat(c.replays(mine.on), c.replays(mine.off), c.replays(mine.gone))
 			c.eraseTenant("t")
 
 			for _, e := range []webhook.Endpoint{mine.on, mine.off, mine.gone} {
@@ -38,6 +39,11 @@ var eraseTenantCases = []kase{
 				_, err = c.store.Event(c.Context(), "t", d.EventID)
 				c.notFound("Event", err)
 			}
+			for _, r := range replays {
+				_, err := c.store.StopReplay(c.Context(), "t", r.ID)
+				c.notFound("StopReplay", err)
+			}
+			equal(c, "what a step does of another tenant's replay", c.step(10, 100), webhook.ReplayStepped{Waiting: true})
 			c.unknown("t", mine.idle)
 			equal(c, "tenants", strings.Join(c.tenants(nil, 10), " "), "u")
 			equal(c, "what another tenant has", c.everything("u"), before)
@@ -75,6 +81,9 @@ var eraseTenantCases = []kase{
 			c.eraseTenant("t")
 			e := c.endpoint("t", func(e *webhook.Endpoint) { e.ID = mine.on.ID })
 			c.same("statistics", c.stats(e), webhook.Stats{})
+			equal(c, "replays", len(c.replays(e)), 0)
+			c.replay(e, func(r *webhook.Replay) { r.ID = mine.replay.ID })
+			c.replayAll()
 			c.endpoint("t", func(e *webhook.Endpoint) { e.ID = mine.gone.ID }, subscribed(ceased))
 			equal(c, "version", e.Version, 1)
 			event := newEvent(happened, mine.idle.ID, "other")
@@ -112,7 +121,10 @@ var eraseTenantCases = []kase{
 		promise: promiseFirst,
 		f: func(c *check) {
 			e := c.endpoint("t")
+			c.missed(e, 2)
 			c.emit("t", 100)
+			c.pass()
+			c.replay(e)
 			more, err := c.store.EraseTenant(c.Context(), "t", 10)
 			c.ok(err)
 			c.want(more, "a hundred deliveries were removed where ten rows were asked for")
@@ -121,6 +133,9 @@ var eraseTenantCases = []kase{
 			event := c.event(happened)
 			result := c.enqueue(webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{event}})
 			c.want(!result.Queued, "an event was queued for an endpoint that is erased")
+			for range 3 {
+				c.want(!c.step(10, 1000).Queued, "a replay goes on for an endpoint that is erased")
+			}
 			c.none()
 			c.eraseTenant("t")
 			c.unknown("t", event)
@@ -228,6 +243,7 @@ func (c *check) tenants(after *string, limit int) []string {
 type household struct {
 	on, off, gone webhook.Endpoint // active; disabled, with a closed gap and an open one; deleted, with a gap
 	idle          webhook.Event    // which nobody got
+	replay        webhook.Replay   // of the disabled one: it waits
 	leased        webhook.Lease
 }
 
@@ -240,7 +256,9 @@ func (c *check) household(tenant string) (h household) {
 	c.emit(tenant, 1)
 	h.gone = c.turn(h.gone, webhook.EndpointActive)
 	c.emit(tenant, 1)
+	c.replay(h.gone)
 	c.ok(c.store.DeleteEndpoint(c.Context(), tenant, h.gone.ID))
+	h.replay = c.replay(h.off)
 	h.on = c.endpoint(tenant)
 	c.logged(h.on)
 	c.emit(tenant, 2)

@@ -29,6 +29,10 @@ type faulty struct {
 	erase      func(context.Context, string, string) error
 	eraseAll   func(context.Context, string, int) (bool, error)
 	tenants    func(context.Context, *string, int) ([]string, error)
+	replay     func(context.Context, webhook.Replay) (webhook.Replay, error)
+	replays    func(context.Context, string, string) ([]webhook.Replay, error)
+	stop       func(context.Context, string, string) (webhook.Replay, error)
+	step       func(context.Context, webhook.ReplayStep) (webhook.ReplayStepped, error)
 
 	mu   sync.Mutex
 	seen map[string]webhook.Lease // the latest lease of each delivery

@@ -11,7 +11,7 @@ const (
 	promiseOld        = "A delivery that finished longer than req.Deliveries ago MUST be removed, with its attempts."
 	promiseUnfinished = "One that is pending or leased MUST NOT be, whatever its age."
 	promiseOldEvent   = "An event MUST be removed when it has no delivery left and was stored longer than req.Deliveries ago: from then on its id is unknown."
-	promiseOldGap     = "So MUST a gap that was closed longer than req.Deliveries ago, and an hour of Stats that ended longer ago than that."
+	promiseOldGap     = "So MUST a gap that was closed longer than req.Deliveries ago, an hour of Stats that ended longer ago than that, and a replay that did."
 	promiseNoLimit    = "An age of 0 is no limit: Prune MUST NOT remove anything for it."
 	promisePart       = "Prune removes a part of what is older than asked: about req.Max rows, quickly, so that a claim that comes meanwhile does not wait for long."
 )
@@ -239,6 +239,8 @@ var pruneCases = []kase{
 			c.turn(e, webhook.EndpointDisabled)
 			event := c.emit("t", 1)[0]
 			c.turn(e, webhook.EndpointActive)
+			_, err := c.store.StopReplay(c.Context(), "t", c.replay(e).ID)
+			c.ok(err)
 			c.outlast()
 			before := c.everything("t")
 			for _, req := range []webhook.PruneRequest{{}, {Deliveries: far}, {Bodies: far}} {
@@ -248,7 +250,8 @@ var pruneCases = []kase{
 			c.prune(webhook.PruneRequest{Bodies: c.tick})
 			equal(c, "deliveries where bodies are limited only", len(c.deliveries("t", webhook.DeliveryFilter{})), 1)
 			equal(c, "gaps where bodies are limited only", len(c.gaps(e)), 1)
-			_, err := c.store.Event(c.Context(), "t", event.ID)
+			equal(c, "replays where bodies are limited only", len(c.replays(e)), 1)
+			_, err = c.store.Event(c.Context(), "t", event.ID)
 			c.ok(err)
 		},
 	},

@@ -11,6 +11,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,11 +131,12 @@ var groups = []struct {
 	{"gaps", gapCases},
 	{"backlog", backlogCases},
 	{"stats", statsCases},
-	{"prune", pruneCases},
+	{"prune", slices.Concat(pruneCases, pruneReplayCases)},
 	{"prune bodies", bodyCases},
 	{"erase", eraseCases},
 	{"erase a tenant", eraseTenantCases},
 	{"list tenants", listTenantsCases},
+	{"replay", replayCases},
 }
 
 // tb is what cases need of a testing.T.

@@ -17,6 +17,7 @@ var tenantCases = []kase{
 			e := c.endpoint("a")
 			c.emit("a", 1)
 			l := c.one()
+			c.replay(e)
 			for _, tenant := range []string{"", "b", "A", "a ", "a%", "%"} {
 				c.strange(tenant, e, l)
 			}
@@ -38,6 +39,7 @@ var tenantCases = []kase{
 			e := c.endpoint("a")
 			c.emit("a", 2)
 			l := first(c.claim(1))
+			r, idle := c.replay(e), c.endpoint("a")
 			before := c.everything("a")
 
 			bad := outcome(l, webhook.OutcomeDelivered)
@@ -57,6 +59,11 @@ var tenantCases = []kase{
 				Tenant: "b", Events: c.events(1), Direct: &webhook.Direct{EndpointID: e.ID, Kind: webhook.KindTest, Owner: "one", Term: far},
 			})
 			c.notFound("a direct Enqueue", err)
+			_, err = c.store.StopReplay(c.Context(), "b", r.ID)
+			c.notFound("StopReplay", err)
+			idle.Tenant = "b"
+			_, err = c.store.CreateReplay(c.Context(), replayRequest(idle, "rpl_b"))
+			c.notFound("CreateReplay", err)
 			c.notFound("EraseDelivery", c.store.EraseDelivery(c.Context(), "b", l.Delivery.ID))
 			for _, tenant := range []string{"b", "", "A", "a ", "a%", "%", "_"} {
 				c.eraseTenant(tenant)
@@ -84,8 +91,16 @@ var tenantCases = []kase{
 				equal(c, "tenant of the endpoint", l.Endpoint.Tenant, l.Delivery.Tenant)
 				equal(c, "data of the event", string(l.Event.Data()), `"`+l.Delivery.Tenant+`"`)
 			}
+			var replays []webhook.Replay
+			for _, tenant := range []string{"a", "b"} {
+				replays = append(replays, c.replay(webhook.Endpoint{Tenant: tenant, ID: "we_same"}, func(r *webhook.Replay) { r.ID = "rpl_same" }))
+			}
+			_, err := c.store.StopReplay(c.Context(), "a", "rpl_same")
+			c.ok(err)
+			c.same("replay of the other tenant", c.replayOf(replays[1]), replays[1])
+			equal(c, "state of the replay that was stopped", c.replayOf(replays[0]).State, webhook.ReplayStopped)
 			c.ok(c.store.DeleteEndpoint(c.Context(), "a", "we_same"))
-			_, err := c.store.Endpoint(c.Context(), "b", "we_same")
+			_, err = c.store.Endpoint(c.Context(), "b", "we_same")
 			c.ok(err)
 		},
 	},
@@ -139,6 +154,7 @@ func (c *check) strange(tenant string, e webhook.Endpoint, l webhook.Lease) {
 	}
 	e.Tenant = tenant
 	equal(c, "gaps of tenant "+tenant, len(c.gaps(e)), 0)
+	equal(c, "replays of tenant "+tenant, len(c.replays(e)), 0)
 }
 
 func (c *check) notFound(call string, err error) {

@@ -24,6 +24,7 @@ var valueCases = []kase{
 	{name: "bodies of events", promise: promiseExact, f: bodies},
 	{name: "text", promise: promiseExact, f: func(c *check) { texts(c, anyText) }},
 	{name: "an endpoint", promise: promiseExact, f: endpointValues},
+	{name: "a replay", promise: promiseExact, f: replayValues},
 	{name: "an attempt", promise: promiseExact, f: attemptValues},
 	{name: "what was returned stays as it is", promise: promiseFrozen, f: frozen},
 	{name: "what was given stays as it is", promise: promiseFrozen, f: givenStays},
@@ -101,6 +102,33 @@ func endpointValues(c *check) {
 	c.ok(err)
 	for _, got := range append(list, created, read) {
 		c.same("endpoint", got, want)
+	}
+}
+
+func replayValues(c *check) {
+	e := c.endpoint("t")
+	past := time.Date(1999, 4, 11, 14, 32, 1, 234e6, time.UTC)
+	for name, change := range map[string]func(r *webhook.Replay){
+		"a part of the past": func(r *webhook.Replay) {
+			r.Since, r.Until, r.Missed = past.Add(-far), past.Add(-time.Millisecond), false
+		},
+		"no beginning": func(r *webhook.Replay) { r.Until, r.Failed = past, false },
+		"text":         func(r *webhook.Replay) { r.AskedBy = anyText },
+	} {
+		want := replayRequest(e, c.name("rpl_Az09-"))
+		change(&want)
+		created, err := c.store.CreateReplay(c.Context(), want)
+		c.ok(err)
+		want.CreatedAt, want.Reached = created.CreatedAt, created.Reached
+		if want.Until.IsZero() {
+			want.Until = created.Until
+		}
+		c.same("replay of "+name, created, want)
+		c.same("replay of "+name+" in a list", c.replayOf(created), want)
+		stopped, err := c.store.StopReplay(c.Context(), "t", want.ID)
+		c.ok(err)
+		want.State, want.FinishedAt = webhook.ReplayStopped, stopped.FinishedAt
+		c.same("replay of "+name+" that was stopped", stopped, want)
 	}
 }
 
@@ -197,7 +225,10 @@ func frozen(c *check) {
 	c.ok(err)
 	event, err := c.store.Event(c.Context(), "t", l.Event.ID)
 	c.ok(err)
-	kept := []any{e, disabled, leases, list, page, event, c.delivery(l), c.gaps(disabled), c.stats(e)}
+	c.missed(e, 2)
+	c.pass()
+	r := c.replay(e)
+	kept := []any{e, disabled, leases, list, page, event, c.delivery(l), c.gaps(disabled), c.stats(e), r, c.replays(e)}
 	before := text(kept...)
 
 	changed := e
@@ -213,6 +244,7 @@ func frozen(c *check) {
 		c.record(outcome(l, webhook.OutcomeDelivered))
 	}
 	c.emit("t", 2)
+	c.step(1, 100)
 	c.ok(c.store.DeleteEndpoint(c.Context(), "t", e.ID))
 	c.ok(c.store.DeleteEndpoint(c.Context(), "t", disabled.ID))
 	equal(c, "what was returned before", text(kept...), before)
