@@ -47,8 +47,8 @@
 // All tables have names that begin with webhook_, so that they can live among others in one file. schema/1.sql
 // describes them column by column: webhook_endpoints and webhook_subscriptions, which their owners change;
 // webhook_lanes, with what dispatchers know of each endpoint; webhook_events, webhook_deliveries and webhook_attempts,
-// the log; webhook_gaps, what was missed; webhook_hours, what became of attempts hour by hour; webhook_schema, the
-// version. They may be read by anyone, and written by the store only.
+// the log; webhook_gaps, what was missed; webhook_hours, what became of attempts hour by hour; webhook_replays, what is
+// sent again; webhook_schema, the version. They may be read by anyone, and written by the store only.
 //
 // Times are integers, in microseconds since 1970 UTC, an event's own time in seconds, and durations in nanoseconds,
 // but for the interval of a rate, in microseconds.

@@ -200,12 +200,15 @@ func (s *Store) DeleteEndpoint(ctx context.Context, tenant, id string) error {
 	return err
 }
 
-// deleteEndpoint deletes the endpoint and leaves its deliveries to the caller.
+// deleteEndpoint deletes the endpoint, stops its replay and leaves its deliveries to the caller.
 func (t *txn) deleteEndpoint(l *lane) error {
 	if err := t.unsubscribe(l); err != nil {
 		return err
 	}
 	if err := t.close(l); err != nil {
+		return err
+	}
+	if err := t.run(stopReplays, t.at, l.key); err != nil {
 		return err
 	}
 	l.deleted = true

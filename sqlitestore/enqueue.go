@@ -77,8 +77,8 @@ func conflict(id string) error { return refuse("%w: %q", webhook.ErrConflict, id
 
 var (
 	eventRow    = statement(`SELECT key, digest, contents FROM webhook_events WHERE tenant = ? AND id = ?`)
-	insertEvent = statement(`INSERT INTO webhook_events (tenant, id, type, session, time, digest, stored_at, idle, contents, metadata, body)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`)
+	insertEvent = statement(`INSERT INTO webhook_events (tenant, id, type, session, time, digest, stored_at, direct, idle, contents, metadata, body)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`)
 	busyEvent      = statement(`UPDATE webhook_events SET idle = 0 WHERE key = ? AND idle = 1`)
 	insertDelivery = statement(`INSERT INTO webhook_deliveries (id, tenant, event, event_type, endpoint, kind, state, reason, again, created_at, due_at,
 		attempt_count, interrupted, deferred, redelivery_of, asked_by, last_secret, token, owner, leased_at, lease_until)
@@ -170,7 +170,7 @@ func (t *txn) insert(b *batch, e *incoming, needed bool) error {
 	if body == nil {
 		body = []byte{}
 	}
-	res, err := t.exec(insertEvent, b.Tenant, e.ID, e.Type, e.SessionID, e.Time.Unix(), e.digest[:], t.at, !needed, e.metadata, body)
+	res, err := t.exec(insertEvent, b.Tenant, e.ID, e.Type, e.SessionID, e.Time.Unix(), e.digest[:], t.at, b.Direct != nil, !needed, e.metadata, body)
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ func (t *txn) aim(lanes []*lane, bound int, result *webhook.EnqueueResult) ([]*l
 // match makes the deliveries of a new event.
 func (t *txn) match(b *batch, e *incoming, lanes []*lane, result *webhook.EnqueueResult) error {
 	for _, l := range lanes {
-		d := t.delivery(b, e, l, webhook.KindEvent)
+		d := t.delivery(e, l, webhook.KindEvent)
 		hand := b.HandOver
 		if hand == nil || len(result.Leases) >= hand.Max {
 			hand = nil
@@ -243,14 +243,12 @@ func (t *txn) match(b *batch, e *incoming, lanes []*lane, result *webhook.Enqueu
 		}
 		if hand == nil {
 			result.Queued = true
-			d.State, d.NextAttemptAt = webhook.DeliveryPending, t.now
-			l.wait(false, t.at, d.CreatedAt.UnixMicro())
-			if err := t.deliver(e, l, &d, "", 0); err != nil {
+			if err := t.queue(e, l, &d); err != nil {
 				return err
 			}
 			continue
 		}
-		lease, err := t.lease(b, e, l, d, hand.Owner, hand.Term)
+		lease, err := t.lease(e, l, d, hand.Owner, hand.Term)
 		if err != nil {
 			return err
 		}
@@ -272,10 +270,14 @@ func (t *txn) free(l *lane) (bool, error) {
 }
 
 func (t *txn) direct(b *batch, e *incoming, l *lane, result *webhook.EnqueueResult) error {
-	d := t.delivery(b, e, l, b.Direct.Kind)
+	d := t.delivery(e, l, b.Direct.Kind)
 	d.RedeliveryOf, d.AskedBy = b.Direct.RedeliveryOf, b.Direct.AskedBy
 	l.pending++
-	lease, err := t.lease(b, e, l, d, b.Direct.Owner, b.Direct.Term)
+	if b.Direct.Queued {
+		result.Queued = true
+		return t.queue(e, l, &d)
+	}
+	lease, err := t.lease(e, l, d, b.Direct.Owner, b.Direct.Term)
 	if err != nil {
 		return err
 	}
@@ -289,15 +291,23 @@ func (t *txn) direct(b *batch, e *incoming, l *lane, result *webhook.EnqueueResu
 }
 
 // delivery makes a delivery. Those of one transaction differ in CreatedAt, which rises with their ids.
-func (t *txn) delivery(b *batch, e *incoming, l *lane, kind webhook.DeliveryKind) webhook.Delivery {
+func (t *txn) delivery(e *incoming, l *lane, kind webhook.DeliveryKind) webhook.Delivery {
 	t.created++ // much less time than storing it takes: it is not ahead of the clock
 	return webhook.Delivery{
-		ID: id.New("dlv_"), Tenant: b.Tenant, EventID: e.ID, EventType: e.Type, EndpointID: l.id, Kind: kind, CreatedAt: time.UnixMicro(t.created).UTC(),
+		ID: id.New("dlv_"), Tenant: l.tenant, EventID: e.ID, EventType: e.Type, EndpointID: l.id, Kind: kind, CreatedAt: time.UnixMicro(t.created).UTC(),
 	}
 }
 
+// queue stores a delivery that is due at once. The lane counts it already.
+func (t *txn) queue(e *incoming, l *lane, d *webhook.Delivery) error {
+	d.State, d.NextAttemptAt = webhook.DeliveryPending, t.now
+	l.wait(false, t.at, d.CreatedAt.UnixMicro())
+	t.touch(l)
+	return t.deliver(e, l, d, "", 0)
+}
+
 // lease stores a delivery that is leased from the beginning.
-func (t *txn) lease(b *batch, e *incoming, l *lane, d webhook.Delivery, owner string, term time.Duration) (webhook.Lease, error) {
+func (t *txn) lease(e *incoming, l *lane, d webhook.Delivery, owner string, term time.Duration) (webhook.Lease, error) {
 	d.State, d.AttemptCount = webhook.DeliveryLeased, 1
 	l.leases++
 	t.touch(l)

@@ -21,6 +21,7 @@ var (
 		(SELECT g.key FROM webhook_endpoints p CROSS JOIN webhook_gaps g ON g.endpoint = p.key WHERE p.tenant = ? LIMIT ?)`)
 	tenantHours = statement(`DELETE FROM webhook_hours WHERE (endpoint, hour) IN
 		(SELECT h.endpoint, h.hour FROM webhook_endpoints p CROSS JOIN webhook_hours h ON h.endpoint = p.key WHERE p.tenant = ? LIMIT ?)`)
+	tenantReplays   = statement(`DELETE FROM webhook_replays WHERE key IN (SELECT key FROM webhook_replays WHERE tenant = ? LIMIT ?)`)
 	tenantEndpoints = statement(`SELECT key FROM webhook_endpoints WHERE tenant = ? LIMIT ?`)
 	deleteLanes     = statement(`DELETE FROM webhook_lanes WHERE endpoint IN (SELECT value FROM json_each(?))`)
 	deleteEndpoints = statement(`DELETE FROM webhook_endpoints WHERE key IN (SELECT value FROM json_each(?))`)
@@ -89,7 +90,9 @@ func (s *Store) EraseTenant(ctx context.Context, tenant string, max int) (more b
 // eraseTenant removes about n rows, or all there are: endpoints are deleted first and removed last, when nothing refers
 // to them any more.
 func (t *txn) eraseTenant(tenant string, n int) (rows int, err error) {
-	for _, remove := range []func(tenant string, n int) (int, error){t.eraseLive, t.eraseDeliveries, t.eraseEvents, t.eraseGaps, t.eraseHours, t.eraseEndpoints} {
+	for _, remove := range []func(tenant string, n int) (int, error){
+		t.eraseLive, t.eraseDeliveries, t.eraseEvents, t.eraseGaps, t.eraseHours, t.eraseReplays, t.eraseEndpoints,
+	} {
 		if rows >= n {
 			return rows, nil
 		}
@@ -171,6 +174,10 @@ func (t *txn) eraseHours(tenant string, n int) (int, error) {
 		return 0, err
 	}
 	return t.affected(tenantHours, tenant, n)
+}
+
+func (t *txn) eraseReplays(tenant string, n int) (int, error) {
+	return t.affected(tenantReplays, tenant, n)
 }
 
 func (t *txn) eraseEndpoints(tenant string, n int) (int, error) {

@@ -1,6 +1,7 @@
 package sqlitestore_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -46,8 +47,16 @@ func requireInvariants(t *testing.T, path string) {
 		"attempts that no hour counts": `SELECT count(*) FROM (SELECT endpoint, result, count(*) AS n FROM webhook_attempts a JOIN webhook_deliveries d ON d.key = a.delivery
 			WHERE result <> 'interrupted' AND kind NOT IN ('ping', 'test') GROUP BY endpoint, result) a
 			WHERE n > coalesce((SELECT sum(iif(a.result = 'delivered', delivered, failed)) FROM webhook_hours WHERE endpoint = a.endpoint), 0)`,
-		"idle events": `SELECT count(*) FROM webhook_events e WHERE idle <> NOT EXISTS (SELECT 1 FROM webhook_deliveries WHERE event = e.key)`,
-		"contents":    `SELECT count(*) FROM webhook_events WHERE (contents = 1) <> (body IS NOT NULL)`,
+		"owners of replays": `SELECT count(*) FROM webhook_replays r LEFT JOIN webhook_endpoints p ON p.key = r.endpoint
+			WHERE p.key IS NULL OR p.tenant <> r.tenant OR (r.state = 'running' AND p.deleted_at IS NOT NULL)`,
+		"ends of replays": `SELECT count(*) FROM webhook_replays WHERE (state = 'running') <> (finished_at IS NULL) OR state NOT IN ('running', 'done', 'stopped')
+			OR (state = 'done' AND (reached_key <> 0 OR reached_at < until))`,
+		"counts of replays": `SELECT count(*) FROM webhook_replays WHERE queued + skipped > looked OR (looked = 0 AND (reached_key <> 0 OR (state <> 'done' AND reached_at IS NOT since)))`,
+		"places of replays": `SELECT count(*) FROM webhook_replays WHERE until > created_at OR coalesce(reached_at < since, 0) OR (coalesce(since, 0) <= until AND coalesce(reached_at > until, 0))`,
+		"turns of replays":  `SELECT count(*) - count(DISTINCT stepped_at) FROM webhook_replays WHERE state = 'running'`,
+		"direct events":     `SELECT count(*) FROM webhook_events WHERE direct = 1 AND key IN (SELECT event FROM webhook_deliveries WHERE kind = 'event')`,
+		"idle events":       `SELECT count(*) FROM webhook_events e WHERE idle <> NOT EXISTS (SELECT 1 FROM webhook_deliveries WHERE event = e.key)`,
+		"contents":          `SELECT count(*) FROM webhook_events WHERE (contents = 1) <> (body IS NOT NULL)`,
 		"columns of a state": `SELECT count(*) FROM webhook_deliveries WHERE (state = 'pending') <> (due_at IS NOT NULL)
 			OR (state = 'leased') <> (token IS NOT NULL) OR (state = 'leased') <> (lease_until IS NOT NULL) OR (state = 'leased') <> (leased_at IS NOT NULL)
 			OR (state IN ('succeeded', 'failed')) <> (finished_at IS NOT NULL) OR (state = 'failed') <> (reason <> '') OR (state = 'pending' AND again <> (attempt_count > 0))`,
@@ -65,6 +74,7 @@ func requireInvariants(t *testing.T, path string) {
 // TestRandomCallsKeepTheInvariants makes all sorts of calls and looks at the tables.
 func TestRandomCallsKeepTheInvariants(t *testing.T) {
 	t.Parallel()
+	replayed := 0 // steps that queued something
 	for seed := range uint64(3) {
 		path := file(t)
 		s := open(t, path)
@@ -85,7 +95,7 @@ func TestRandomCallsKeepTheInvariants(t *testing.T) {
 			tenant := tenants[r.IntN(2)]
 			id := string(rune('a' + r.IntN(5)))
 			bound := r.IntN(3) * (5 + r.IntN(10))
-			switch r.IntN(14) {
+			switch r.IntN(18) {
 			case 0:
 				_, _ = s.CreateEndpoint(ctx, webhook.Endpoint{ID: id, Tenant: tenant, Events: [][]string{{"*"}, {"test.happened"}, {"test.other"}}[r.IntN(3)], Health: webhook.Health{State: webhook.EndpointActive, Window: 2}}, 10)
 			case 1:
@@ -108,7 +118,7 @@ func TestRandomCallsKeepTheInvariants(t *testing.T) {
 					req.HandOver = &webhook.HandOver{Owner: "one", Term: time.Duration(r.IntN(20)) * time.Millisecond, Max: r.IntN(4)}
 				}
 				if r.IntN(4) == 0 {
-					req.Direct = &webhook.Direct{EndpointID: id, Kind: []webhook.DeliveryKind{webhook.KindTest, webhook.KindRedelivery}[r.IntN(2)], Owner: "one", Term: time.Hour}
+					req.Direct = &webhook.Direct{EndpointID: id, Kind: []webhook.DeliveryKind{webhook.KindTest, webhook.KindRedelivery}[r.IntN(2)], Owner: "one", Term: time.Hour, Queued: r.IntN(2) == 0}
 				}
 				result, err := s.Enqueue(ctx, req)
 				if err == nil {
@@ -156,10 +166,30 @@ func TestRandomCallsKeepTheInvariants(t *testing.T) {
 					_, err := s.EraseTenant(ctx, tenant, 1000)
 					require.NoError(t, err)
 				}
+			case 14:
+				now := time.Now()
+				_, _ = s.CreateReplay(ctx, webhook.Replay{
+					ID: fmt.Sprint("rpl_", n), Tenant: tenant, EndpointID: id, Failed: r.IntN(3) > 0, Missed: r.IntN(3) > 0,
+					Since: []time.Time{{}, now.Add(-time.Second), now}[r.IntN(3)], Until: []time.Time{{}, now.Add(-100 * time.Millisecond), now.Add(time.Hour)}[r.IntN(3)],
+				})
+			case 15, 16:
+				stepped, err := s.ContinueReplay(ctx, webhook.ReplayStep{Max: r.IntN(6), Pending: r.IntN(12)})
+				require.NoError(t, err)
+				if stepped.Queued {
+					replayed++
+				}
+			case 17:
+				list, err := s.Replays(ctx, tenant, id)
+				require.NoError(t, err)
+				if len(list) > 0 && r.IntN(4) == 0 {
+					_, err = s.StopReplay(ctx, tenant, list[r.IntN(len(list))].ID)
+					require.NoError(t, err)
+				}
 			}
 			if n%20 == 19 {
 				requireInvariants(t, path)
 			}
 		}
 	}
+	require.NotZero(t, replayed, "no replay queued anything")
 }

@@ -58,10 +58,15 @@ func (o *outbox) enqueue(ctx context.Context, req webhook.EnqueueRequest) (resul
 	if _, err := o.tx.ExecContext(background, `SAVEPOINT webhook_enqueue`); err != nil {
 		return result, err
 	}
-	t := newTxn(o.tx, nil)
-	t.stmts = o.stmts
-	if result, err = t.enqueue(b); err == nil {
-		err = t.flush()
+	// The lock comes before the clock is read: else what waits for the lock is stored as of a time that a replay, or the
+	// end of a gap, has left behind meanwhile.
+	_, err = o.tx.ExecContext(background, `UPDATE webhook_schema SET version = version WHERE false`)
+	if err == nil {
+		t := newTxn(o.tx, nil)
+		t.stmts = o.stmts
+		if result, err = t.enqueue(b); err == nil {
+			err = t.flush()
+		}
 	}
 	if err == nil {
 		// Not before: to ask is to read, after which a transaction that was not begun IMMEDIATE can come too late to

@@ -91,6 +91,8 @@ var (
 		(SELECT key FROM webhook_gaps INDEXED BY webhook_gaps_closed WHERE closed_at < ? ORDER BY closed_at LIMIT ?)`)
 	deleteHours = statement(`DELETE FROM webhook_hours WHERE (endpoint, hour) IN
 		(SELECT endpoint, hour FROM webhook_hours INDEXED BY webhook_hours_hour WHERE hour < ? ORDER BY hour LIMIT ?)`)
+	deleteReplays = statement(`DELETE FROM webhook_replays WHERE key IN
+		(SELECT key FROM webhook_replays INDEXED BY webhook_replays_finished WHERE finished_at < ? ORDER BY finished_at LIMIT ?)`)
 	eventContents = statement(`SELECT e.stored_at, e.key,
 		EXISTS (SELECT 1 FROM webhook_deliveries d INDEXED BY webhook_deliveries_event WHERE d.event = e.key AND d.finished_at IS NULL)
 		FROM webhook_events e INDEXED BY webhook_events_contents
@@ -115,6 +117,9 @@ func (p *pruning) prune(req *webhook.PruneRequest) error {
 			return err
 		}
 		if _, err := p.some(deleteHours, before-time.Hour.Microseconds()); err != nil {
+			return err
+		}
+		if _, err := p.some(deleteReplays, before); err != nil {
 			return err
 		}
 	}

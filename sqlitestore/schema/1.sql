@@ -78,6 +78,7 @@ CREATE TABLE webhook_events (
   time      INTEGER NOT NULL, -- the event's own, in seconds
   digest    BLOB    NOT NULL, -- SHA-256 over type, session and data: whether another event with this id is the same one
   stored_at INTEGER NOT NULL,
+  direct    INTEGER NOT NULL, -- 1: it was stored for one endpoint, a ping or a test, and is missed by no other
   idle      INTEGER NOT NULL, -- 1: it has no delivery
   contents  INTEGER NOT NULL, -- 0: metadata and body were removed
   metadata  TEXT,             -- a JSON object of strings
@@ -86,6 +87,7 @@ CREATE TABLE webhook_events (
 ) STRICT;
 CREATE INDEX webhook_events_idle ON webhook_events (stored_at) WHERE idle = 1;
 CREATE INDEX webhook_events_contents ON webhook_events (stored_at) WHERE contents = 1;
+CREATE INDEX webhook_events_tenant ON webhook_events (tenant, stored_at);
 
 -- Deliveries: an event on its way to an endpoint.
 CREATE TABLE webhook_deliveries (
@@ -115,7 +117,7 @@ CREATE TABLE webhook_deliveries (
 ) STRICT;
 CREATE INDEX webhook_deliveries_tenant ON webhook_deliveries (tenant, created_at);
 CREATE INDEX webhook_deliveries_endpoint ON webhook_deliveries (endpoint, created_at);
-CREATE INDEX webhook_deliveries_event ON webhook_deliveries (event);
+CREATE INDEX webhook_deliveries_event ON webhook_deliveries (event, endpoint);
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint, again, due_at) WHERE state = 'pending';
 CREATE INDEX webhook_deliveries_leased ON webhook_deliveries (lease_until) WHERE state = 'leased';
 CREATE INDEX webhook_deliveries_waiting ON webhook_deliveries (endpoint, created_at) WHERE state = 'pending';
@@ -156,7 +158,7 @@ CREATE TABLE webhook_gaps (
   closed_at INTEGER,          -- NULL: it is open, of which an endpoint has one at most
   missed    INTEGER NOT NULL  -- how many events
 ) STRICT;
-CREATE INDEX webhook_gaps_endpoint ON webhook_gaps (endpoint, key);
+CREATE INDEX webhook_gaps_endpoint ON webhook_gaps (endpoint, opened_at);
 CREATE UNIQUE INDEX webhook_gaps_open ON webhook_gaps (endpoint) WHERE closed_at IS NULL;
 CREATE INDEX webhook_gaps_closed ON webhook_gaps (closed_at) WHERE closed_at IS NOT NULL;
 
@@ -170,3 +172,30 @@ CREATE TABLE webhook_hours (
   PRIMARY KEY (endpoint, hour)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX webhook_hours_hour ON webhook_hours (hour);
+
+-- Replays: an endpoint is sent again what it did not get of a stretch of time, a little at a time.
+CREATE TABLE webhook_replays (
+  key         INTEGER PRIMARY KEY,
+  id          TEXT    NOT NULL, -- rpl_…, unique within the tenant
+  tenant      TEXT    NOT NULL,
+  endpoint    INTEGER NOT NULL, -- webhook_endpoints.key
+  since       INTEGER,          -- of the events stored at or after; NULL: of all
+  until       INTEGER NOT NULL, -- and before
+  failed      INTEGER NOT NULL, -- 1: those whose delivery failed
+  missed      INTEGER NOT NULL, -- 1: those that were never queued, since there was a gap
+  asked_by    TEXT    NOT NULL, -- who asked for it
+  state       TEXT    NOT NULL, -- running, done, stopped
+  created_at  INTEGER NOT NULL,
+  finished_at INTEGER,          -- when it was done or stopped
+  reached_at  INTEGER,          -- how far it has come: stored_at of the last event that was looked at; as since before the first, until after the last
+  reached_key INTEGER NOT NULL, -- webhook_events.key of that event, since others may have been stored in the same moment; 0: there is none
+  looked      INTEGER NOT NULL, -- how many events were looked at
+  queued      INTEGER NOT NULL, -- how many of them were queued again
+  skipped     INTEGER NOT NULL, -- how many were not, for want of their contents
+  stepped_at  INTEGER NOT NULL, -- when its last step was, or else when it was created; later than that of any other, also where the clock was set back
+  UNIQUE (tenant, id)
+) STRICT;
+CREATE INDEX webhook_replays_endpoint ON webhook_replays (endpoint);
+CREATE UNIQUE INDEX webhook_replays_one ON webhook_replays (endpoint) WHERE state = 'running';
+CREATE INDEX webhook_replays_running ON webhook_replays (stepped_at) WHERE state = 'running';
+CREATE INDEX webhook_replays_finished ON webhook_replays (finished_at) WHERE finished_at IS NOT NULL;
