@@ -75,6 +75,40 @@ func (n *Names) Remove(name string) { n.names.remove(name) }
 
 func (n *Names) After(name *string, limit int) []string { return n.names.after(name, limit) }
 
+// Stored is the order in which a tenant's events were stored, for its own test.
+type Stored struct {
+	list memStored
+	seq  uint64
+}
+
+// StoredEvent is an event in a Stored.
+type StoredEvent struct{ event *memEvent }
+
+func (e StoredEvent) At() time.Duration { return e.event.place.at }
+
+func (s *Stored) Add(at time.Duration) StoredEvent {
+	s.seq++
+	e := &memEvent{place: memPlace{at, s.seq}}
+	s.list.add(e)
+	return StoredEvent{e}
+}
+
+func (s *Stored) Drop(e StoredEvent) { s.list.drop(e.event) }
+
+func (s *Stored) Len() int { return len(s.list.entries) }
+
+// Between lists the events that were stored from then up to but not including to, as a replay finds them.
+func (s *Stored) Between(from, to time.Duration) (events []StoredEvent) {
+	for p := (memPlace{at: from}); ; {
+		e := s.list.next(p, memPlace{at: to})
+		if e == nil {
+			return events
+		}
+		events = append(events, StoredEvent{e})
+		p = memPlace{e.place.at, e.place.seq + 1}
+	}
+}
+
 // Heap is the store's priority queue, for its own test.
 type Heap struct {
 	heap memHeap[HeapItem]

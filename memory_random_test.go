@@ -48,7 +48,7 @@ func randomly(m *memory, r *rand.Rand, bound int) {
 	}
 	for range 600 {
 		id := fmt.Sprint(r.IntN(endpoints + 1))
-		switch r.IntN(13) {
+		switch r.IntN(14) {
 		case 0:
 			if endpoints < 12 {
 				id := fmt.Sprint(endpoints)
@@ -134,6 +134,8 @@ func randomly(m *memory, r *rand.Rand, bound int) {
 					endpoints = 0
 				}
 			}
+		case 13:
+			replays(m, r)
 		}
 		consistent(m)
 		queues(m, bound, missing)
@@ -291,6 +293,7 @@ func consistent(m *memory) {
 	require.Equal(m, n["gaps"], n["closed gaps"])
 	require.Equal(m, n["hours"], n["endpoint hours"])
 	require.Equal(m, n["live"], n["open"])
+	require.Zero(m, n["events out of order"])
 	require.LessOrEqual(m, n["live"], 60)
 	require.LessOrEqual(m, n["finished"], 20)
 	require.LessOrEqual(m, n["idle"], 20)

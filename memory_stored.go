@@ -34,7 +34,10 @@ func (s *MemoryStore) onWall(t time.Time) time.Duration { return t.Round(0).Sub(
 func (s *MemoryStore) file(e *memEvent, now memInstant) {
 	s.seq++
 	e.place = memPlace{s.onWall(now.wall), s.seq}
-	l := &e.tenant.stored
+	e.tenant.stored.add(e)
+}
+
+func (l *memStored) add(e *memEvent) {
 	l.entries = append(l.entries, memStoredEntry{e.place, e})
 	if end := len(l.entries) - 1; end > 0 && e.place.before(l.entries[end-1].memPlace) { // the machine's clock was set back
 		at := l.from(e.place)

@@ -1,0 +1,81 @@
+package webhook_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshia/webhook"
+	"github.com/meshia/webhook/webhooktest"
+)
+
+func TestAnEventIsSentAgainToAll(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, webhooktest.NewReceiver(t), nil).run()
+		var subscribed []webhook.Endpoint
+		for i := range 3 {
+			subscribed = append(subscribed, r.endpoint(fmt.Sprint("hook", i)))
+		}
+		off := r.endpoint("off")
+		r.enable(off, false)
+		r.endpoint("other", webhook.ExperimentFailed.Name())
+		event := r.emit()
+		time.Sleep(time.Second)
+		require.Len(t, r.receiver.Requests(), 3)
+
+		queued, err := r.d.RedeliverEvent(r.ctx, event.ID, "ops@example.com")
+		require.NoError(t, err)
+		require.Equal(t, 3, queued)
+		synctest.Wait() // Run was told
+		require.Len(t, r.receiver.Requests(), 6)
+		for _, e := range subscribed {
+			all := r.deliveries(webhook.DeliveryFilter{EndpointID: e.ID})
+			require.Len(t, all, 2)
+			require.Equal(t, webhook.KindRedelivery, all[1].Kind)
+			require.Equal(t, "ops@example.com", all[1].AskedBy)
+			require.Equal(t, event.ID, all[1].EventID)
+			require.Equal(t, webhook.DeliverySucceeded, all[1].State)
+		}
+		_, err = r.d.RedeliverEvent(r.ctx, "evt_unknown", "")
+		require.ErrorIs(t, err, webhook.ErrNotFound)
+		_, err = r.d.Tenant("other").RedeliverEvent(r.ctx, event.ID, "")
+		require.ErrorIs(t, err, webhook.ErrNotFound)
+		require.NoError(t, r.d.EraseDelivery(r.ctx, r.deliveries(webhook.DeliveryFilter{})[0].ID))
+		_, err = r.d.RedeliverEvent(r.ctx, event.ID, "")
+		require.ErrorIs(t, err, webhook.ErrBodyPruned)
+		time.Sleep(tenMin)
+		require.Len(t, r.receiver.Requests(), 6)
+	})
+}
+
+// TestAnEventIsSentAgainInPart deletes one endpoint meanwhile, and then the store fails.
+func TestAnEventIsSentAgainInPart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := newProbe()
+		r := rigOn(t, store, webhooktest.NewReceiver(t), nil)
+		event := r.emit()
+		var ids []string
+		for i := range 4 {
+			ids = append(ids, r.endpoint(fmt.Sprint("hook", i)).ID)
+		}
+		away := errors.New("away")
+		store.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+			switch req.Direct.EndpointID {
+			case ids[1]:
+				require.NoError(t, store.Store.DeleteEndpoint(ctx, "", ids[1]))
+			case ids[3]:
+				return webhook.EnqueueResult{}, away
+			}
+			return store.Store.Enqueue(ctx, req)
+		}
+		_, err := r.d.RedeliverEvent(r.ctx, event.ID, "ops")
+		require.ErrorIs(t, err, away)
+		require.ErrorContains(t, err, ids[3])
+		require.Len(t, r.deliveries(webhook.DeliveryFilter{}), 2, "the first and the third have it")
+	})
+}
