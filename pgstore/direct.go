@@ -14,8 +14,8 @@ import (
 
 const (
 	sqlDirectStore = `
-INSERT INTO {events} (tenant, id, type, session_id, time, body, metadata, digest, stored_at)
-SELECT i.tenant, i.id, i.type, i.session_id, i.time, i.body, i.metadata::jsonb, i.digest, clock_timestamp()
+INSERT INTO {events} (tenant, id, type, session_id, time, body, metadata, digest, stored_at, direct)
+SELECT i.tenant, i.id, i.type, i.session_id, i.time, i.body, i.metadata::jsonb, i.digest, clock_timestamp(), true
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bytea[], $7::text[], $8::bytea[])
 	WITH ORDINALITY AS i (tenant, id, type, session_id, time, body, metadata, digest, n) ORDER BY i.n
 ON CONFLICT (tenant, id) DO NOTHING`
@@ -31,16 +31,20 @@ WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 made AS (
 	INSERT INTO {deliveries} AS d (tenant, id, event_id, event_type, endpoint_id, kind, state, turn, created_at, due_at, attempts,
 		redelivery_of, asked_by, token, owner, leased_at)
-	SELECT $1::text, ` + newID + `, i.id, i.type, $4::text, $5::text, 'leased', 2, now, now + $8::bigint * interval '1 microsecond', 1,
-		$6::text, $9::text, gen_random_uuid(), $7::text, now
+	SELECT $1::text, ` + newID + `, i.id, i.type, $4::text, $5::text, CASE WHEN $10::bool THEN 'pending' ELSE 'leased' END, CASE WHEN $10::bool THEN 0 ELSE 2 END,
+		now, CASE WHEN $10::bool THEN now ELSE now + $8::bigint * interval '1 microsecond' END, CASE WHEN $10::bool THEN 0 ELSE 1 END, $6::text, $9::text,
+		CASE WHEN NOT $10::bool THEN gen_random_uuid() END, CASE WHEN $10::bool THEN '' ELSE $7::text END, CASE WHEN NOT $10::bool THEN now END
 	FROM unnest($2::text[], $3::text[]) AS i (id, type), clock
 	RETURNING d.*
 ),
-told AS (INSERT INTO {inbox} (tenant, endpoint_id, gap, events) SELECT $1::text, $4::text, NULL, count(*) FROM made HAVING count(*) > 0)
-SELECT ` + deliveryColumns + `, d.token::text, d.leased_at FROM made d`
+told AS (
+	INSERT INTO {inbox} (tenant, endpoint_id, gap, events, at)
+	SELECT $1::text, $4::text, NULL, count(*), min(d.due_at) FILTER (WHERE d.turn = 0) FROM made d HAVING count(*) > 0
+)
+SELECT ` + deliveryColumns + `, d.token::text, d.leased_at FROM made d WHERE d.turn = 2`
 )
 
-// direct makes leased deliveries for one endpoint. It is what a person waits for who pressed a button, so it goes
+// direct makes deliveries for one endpoint, leased or queued. It is what a person waits for who pressed a button, so it goes
 // alone.
 func (s *Store) direct(ctx context.Context, tenant string, events []prepared, to *webhook.Direct) (webhook.EnqueueResult, error) {
 	var args eventArgs
@@ -53,7 +57,7 @@ func (s *Store) direct(ctx context.Context, tenant string, events []prepared, to
 	}
 	var result webhook.EnqueueResult
 	err := s.inTx(ctx, "enqueue", func(t *tx) error {
-		result = webhook.EnqueueResult{}
+		result = webhook.EnqueueResult{Queued: to.Queued && len(events) > 0}
 		failpoint.Pass(failpoint.K0)
 		stored := map[string]webhook.Event{}
 		var refused error // as the store is: what the request is refused for comes first
@@ -91,7 +95,7 @@ func (s *Store) direct(ctx context.Context, tenant string, events []prepared, to
 		}
 		failpoint.Pass(failpoint.K1)
 
-		t.queue(sqlDirect, tenant, args.ids, types, to.EndpointID, string(to.Kind), to.RedeliveryOf, to.Owner, micros(to.Term), to.AskedBy).Query(func(rows pgx.Rows) error {
+		t.queue(sqlDirect, tenant, args.ids, types, to.EndpointID, string(to.Kind), to.RedeliveryOf, to.Owner, micros(to.Term), to.AskedBy, to.Queued).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				var row deliveryRow
 				var token string

@@ -28,6 +28,9 @@
 // (Endpoint.Rate) is never passed. A bound on backlogs (Config.MaxPending) is kept by claims: what is emitted until the
 // next one comes is queued beyond it.
 //
+// A replay begins when the transactions have ended that were writing events when it was asked for, so that it comes
+// past no event that is not committed yet: one that stays open holds it up.
+//
 // # Connections
 //
 // A dispatcher that runs uses two connections of the pool at a time, Emit one more for all who call it at once. One
@@ -46,7 +49,7 @@
 //
 // # Tables
 //
-// They are nine and a row with their version, described column by column in SCHEMA.md beside this file. Deliveries,
+// They are ten and a row with their version, described column by column in SCHEMA.md beside this file. Deliveries,
 // lanes and the inbox are written all the time: leave autovacuum on, and beware of transactions that stay open for
 // hours, which keep it from its work.
 package pgstore

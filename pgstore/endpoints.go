@@ -263,6 +263,7 @@ func (s *Store) DeleteEndpoint(ctx context.Context, tenant, id string) error {
 			t.queue(sqlCloseGap, []string{tenant}, []string{id}, []int64{*lane.gap}, now)
 		}
 		t.queue(sqlBury, []string{tenant}, []string{id})
+		t.queue(sqlStopReplays, tenant, id, now)
 		if err := t.send(ctx); err != nil {
 			return err
 		}

@@ -134,7 +134,7 @@ func (r *rig) other() *rig {
 
 // sql puts the names of the tables into a statement: {deliveries}.
 func (r *rig) sql(text string) string {
-	for _, name := range []string{"meta", "endpoints", "subscriptions", "lanes", "events", "deliveries", "attempts", "inbox", "gaps", "hours"} {
+	for _, name := range []string{"meta", "endpoints", "subscriptions", "lanes", "events", "deliveries", "attempts", "inbox", "gaps", "hours", "replays"} {
 		text = strings.ReplaceAll(text, "{"+name+"}", pgx.Identifier{r.cfg.Schema, "webhook_" + name}.Sanitize())
 	}
 	return text

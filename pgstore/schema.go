@@ -65,7 +65,7 @@ type names struct {
 	tables         *strings.Replacer // {endpoints} to its quoted, qualified name
 }
 
-var relations = []string{"meta", "endpoints", "subscriptions", "lanes", "events", "deliveries", "attempts", "inbox", "gaps", "hours"}
+var relations = []string{"meta", "endpoints", "subscriptions", "lanes", "events", "deliveries", "attempts", "inbox", "gaps", "hours", "replays"}
 
 // Indexes are created in the schema of their table, and named without it.
 var indexForm = regexp.MustCompile(`\{[a-z]+_[a-z]+\}`)

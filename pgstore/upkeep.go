@@ -64,6 +64,12 @@ WITH old AS (SELECT tenant, endpoint_id, hour FROM {hours} WHERE hour < (SELECT 
 	ORDER BY hour LIMIT $2::int FOR UPDATE SKIP LOCKED),
 gone AS (DELETE FROM {hours} h USING old o WHERE h.tenant = o.tenant AND h.endpoint_id = o.endpoint_id AND h.hour = o.hour RETURNING 1)
 SELECT count(*) FROM gone`
+
+	sqlPruneReplays = `
+WITH old AS (SELECT tenant, id FROM {replays} WHERE finished_at < (SELECT clock_timestamp() - $1::bigint * interval '1 microsecond')
+	ORDER BY finished_at LIMIT $2::int FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM {replays} r USING old o WHERE r.tenant = o.tenant AND r.id = o.id RETURNING 1)
+SELECT count(*) FROM gone`
 )
 
 // Prune implements [webhook.Upkeep]. It waits for no row that somebody else has, and keeps nobody waiting for longer
@@ -123,7 +129,7 @@ func (s *Store) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.Pr
 		}
 	}
 	if req.Deliveries > 0 {
-		var gaps, hours int
+		var gaps, hours, replays int
 		for _, f := range []struct {
 			n *int
 			f func(t *tx, limit int, n *int) error
@@ -133,6 +139,7 @@ func (s *Store) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.Pr
 			{&result.Events, checked(sqlIdleEvents, sqlPruneEvents, micros(req.Deliveries), true)},
 			{&gaps, simple(sqlPruneGaps)},
 			{&hours, simple(sqlPruneHours)},
+			{&replays, simple(sqlPruneReplays)},
 		} {
 			if err := step(f.n, f.f); err != nil {
 				return result, err
@@ -207,6 +214,8 @@ var sqlErase = []string{
 	`WITH part AS (SELECT tenant, endpoint_id, hour FROM {hours} WHERE tenant = $1::text LIMIT $2::int),
 	gone AS (DELETE FROM {hours} h USING part s WHERE h.tenant = s.tenant AND h.endpoint_id = s.endpoint_id AND h.hour = s.hour RETURNING 1)
 	SELECT count(*) FROM gone`,
+	`WITH part AS (SELECT tenant, id FROM {replays} WHERE tenant = $1::text LIMIT $2::int),
+	gone AS (DELETE FROM {replays} r USING part s WHERE r.tenant = s.tenant AND r.id = s.id RETURNING 1) SELECT count(*) FROM gone`,
 	`WITH part AS (SELECT tenant, id FROM {deliveries} WHERE tenant = $1::text ORDER BY id LIMIT $2::int),
 	gone AS (DELETE FROM {deliveries} d USING part s WHERE d.tenant = s.tenant AND d.id = s.id RETURNING 1) SELECT count(*) FROM gone`,
 	`WITH part AS (SELECT tenant, delivery_id, number FROM {attempts} WHERE tenant = $1::text LIMIT $2::int),

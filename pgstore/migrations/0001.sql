@@ -81,9 +81,13 @@ CREATE TABLE {events} (
 	digest     bytea NOT NULL,       -- tells whether another event with this id is the same; outlives the body
 	stored_at  timestamptz NOT NULL,
 	pruned     boolean NOT NULL DEFAULT false, -- body and metadata were removed
+	direct     boolean NOT NULL DEFAULT false, -- it was stored for one endpoint, a ping or a test, and is missed by no other
 	PRIMARY KEY (tenant, id)
 );
 CREATE INDEX {events_stored} ON {events} (pruned, stored_at);
+-- The order of replays. The condition is always true, and only who states it gets this index: a planner that knows
+-- nothing of the table yet does not take it for the key.
+CREATE INDEX {events_order} ON {events} (tenant, stored_at, id) WHERE id <> '';
 
 -- One event on its way to one endpoint. No foreign keys: they would lock endpoints in the transactions that emit.
 CREATE TABLE {deliveries} (
@@ -114,7 +118,7 @@ CREATE TABLE {deliveries} (
 -- Only the key begins with the tenant, so that a planner that knows nothing of the table yet does not take another index
 -- for the key.
 CREATE INDEX {deliveries_endpoint} ON {deliveries} (endpoint_id, tenant, id);
-CREATE INDEX {deliveries_event} ON {deliveries} (event_id, tenant);
+CREATE INDEX {deliveries_event} ON {deliveries} (event_id, tenant, endpoint_id);
 CREATE INDEX {deliveries_failed} ON {deliveries} (tenant, id) WHERE state = 'failed';
 CREATE INDEX {deliveries_turn} ON {deliveries} (endpoint_id, tenant, turn, due_at) WHERE turn IS NOT NULL; -- the queue of a lane
 CREATE INDEX {deliveries_leased} ON {deliveries} (due_at) WHERE turn = 2;     -- which lease runs out next
@@ -172,6 +176,7 @@ CREATE TABLE {gaps} (
 	PRIMARY KEY (tenant, endpoint_id, number)
 );
 CREATE INDEX {gaps_closed} ON {gaps} (to_at) WHERE to_at IS NOT NULL;
+CREATE INDEX {gaps_opened} ON {gaps} (endpoint_id, tenant, from_at, number); -- which was open at a time
 
 -- What came of the attempts to each endpoint, by the hour.
 CREATE TABLE {hours} (
@@ -184,3 +189,32 @@ CREATE TABLE {hours} (
 	PRIMARY KEY (tenant, endpoint_id, hour)
 ) WITH (fillfactor = 50);
 CREATE INDEX {hours_hour} ON {hours} (hour); -- which is pruned next
+
+-- An endpoint is sent again what it did not get in a stretch of time, a little at a time. Who needs a row of a replay and
+-- one of a lane locks the replay first, or skips it if somebody else has it.
+CREATE TABLE {replays} (
+	tenant      text COLLATE "C" NOT NULL,
+	id          text COLLATE "C" NOT NULL,
+	seq         bigint GENERATED ALWAYS AS IDENTITY, -- the order in which they were created
+	endpoint_id text COLLATE "C" NOT NULL,
+	since       timestamptz,          -- of the events stored at or after; NULL: of all
+	until       timestamptz NOT NULL, -- and before
+	failed      boolean NOT NULL,     -- those whose delivery failed
+	missed      boolean NOT NULL,     -- those that were never queued, since there was a gap
+	asked_by    text NOT NULL,        -- who asked for it
+	state       text NOT NULL,        -- running, done, stopped
+	created_at  timestamptz NOT NULL,
+	finished_at timestamptz,          -- NULL: it runs
+	awaits      text[] NOT NULL,      -- the transactions that were writing events when it was created, as pg_locks names them; it begins when they have ended
+	reached_at  timestamptz,          -- how far it has come: stored_at of the last event that was looked at; as since before the first, until after the last
+	reached_id  text COLLATE "C" NOT NULL DEFAULT '', -- id of that event; '': there is none
+	looked      bigint NOT NULL DEFAULT 0, -- how many events were looked at
+	queued      bigint NOT NULL DEFAULT 0, -- how many of them were queued again
+	skipped     bigint NOT NULL DEFAULT 0, -- how many were not, for want of their contents
+	stepped_at  timestamptz NOT NULL, -- when its last step was, or else when it was created
+	PRIMARY KEY (tenant, id)
+);
+CREATE INDEX {replays_endpoint} ON {replays} (endpoint_id, tenant, seq);
+CREATE UNIQUE INDEX {replays_running} ON {replays} (endpoint_id, tenant) WHERE state = 'running'; -- one at a time
+CREATE INDEX {replays_turn} ON {replays} (stepped_at) WHERE state = 'running'; -- whose turn it is
+CREATE INDEX {replays_finished} ON {replays} (finished_at) WHERE finished_at IS NOT NULL; -- which is pruned next
