@@ -202,10 +202,14 @@ var replayFaults = []fault{
 		var all []webhook.Replay
 		f.replays = func(ctx context.Context, tenant, endpointID string) ([]webhook.Replay, error) {
 			list, err := f.Store.Replays(ctx, tenant, endpointID)
+			f.mu.Lock()
+			defer f.mu.Unlock()
 			return append(list, all[:max(0, len(all)-101)]...), err
 		}
 		f.replay = func(ctx context.Context, r webhook.Replay) (webhook.Replay, error) {
 			got, err := f.Store.CreateReplay(ctx, r)
+			f.mu.Lock()
+			defer f.mu.Unlock()
 			all = append(all, got)
 			return got, err
 		}
