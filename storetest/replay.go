@@ -167,6 +167,11 @@ var replayEventCases = []kase{
 			e = c.update(e)
 			c.pass()
 			want := c.missed(e, 1)
+			b := c.bound(1)
+			b.emit("t", 1)
+			equal(c, "leases", len(b.claim(1)), 1)
+			c.pass()
+			want = append(want, ids(b.emit("t", 1))...) // in a gap that stays open
 			c.pass()
 			c.replay(e)
 			c.replayAll()
