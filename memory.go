@@ -12,7 +12,7 @@ import (
 )
 
 // MemoryConfig bounds what a [MemoryStore] keeps. A delivery takes about 600 bytes beside its event, which is kept
-// once for all of its deliveries and takes 200 bytes more than its body.
+// once for all of its deliveries and takes 250 bytes more than its body.
 // The attempts of a delivery take about 600 bytes each and what is kept of the responses. An hour in which an endpoint
 // had attempts takes about 800 bytes.
 type MemoryConfig struct {

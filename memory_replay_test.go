@@ -187,6 +187,34 @@ func TestMemoryStoreBoundsReplays(t *testing.T) {
 	})
 }
 
+func TestMemoryStoreForgetsReplaysWithTheirEndpoint(t *testing.T) {
+	inMemory(t, &webhook.MemoryConfig{MaxFinished: 2}, func(m *memory) {
+		for i := range 3 {
+			m.add(fmt.Sprint(i), webhook.Health{})
+		}
+		m.replay("0", time.Time{}, time.Time{})
+		for i := range 3 {
+			require.NoError(m, m.DeleteEndpoint(m.Context(), "t", fmt.Sprint(i)))
+		}
+		n := m.Sizes()
+		require.Equal(m, 2, n["deleted"])
+		require.Zero(m, n["replayed"])
+		require.Zero(m, n["replays"])
+	})
+}
+
+// A reading of the monotonic clock means nothing to another process, and sums are wrong with it once the clock was set.
+func TestMemoryStoreKeepsTimesOfReplaysByTheWall(t *testing.T) {
+	t.Parallel()
+	m := &memory{MemoryStore: webhook.NewMemoryStore(nil), T: t}
+	m.add("e", webhook.Health{})
+	now := time.Now()
+	require.NotEqual(t, now, now.Round(0))
+	r := m.replay("e", now.Add(-time.Hour), now.Add(-time.Minute))
+	require.Equal(t, r.Since.Round(0), r.Since)
+	require.Equal(t, r.Until.Round(0), r.Until)
+}
+
 func TestMemoryStoreKnowsReplaysByTheirIDs(t *testing.T) {
 	inMemory(t, nil, func(m *memory) {
 		m.add("a", webhook.Health{})
