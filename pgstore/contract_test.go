@@ -99,6 +99,17 @@ func TestEveryModeOfTheDriver(t *testing.T) {
 				gaps, err := r.Gaps(t.Context(), "t", off.ID)
 				require.NoError(t, err)
 				require.EqualValues(t, 4, gaps[0].Count)
+				replay := r.replay(off, "rpl_1")
+				require.Equal(t, webhook.ReplayStepped{Stepped: true, Queued: true}, r.step(10, 10))
+				require.EqualValues(t, 4, r.latest(off).Queued)
+				stopped, err := r.StopReplay(t.Context(), "t", replay.ID)
+				require.NoError(t, err)
+				require.Equal(t, webhook.ReplayDone, stopped.State)
+				result, err = r.Enqueue(t.Context(), webhook.EnqueueRequest{
+					Tenant: "t", Events: []webhook.Event{first}, Direct: &webhook.Direct{EndpointID: off.ID, Kind: webhook.KindRedelivery, Queued: true},
+				})
+				require.NoError(t, err)
+				require.Equal(t, webhook.EnqueueResult{Queued: true}, result)
 				page, err := r.Deliveries(t.Context(), "t", webhook.DeliveryFilter{State: webhook.DeliverySucceeded, Limit: 3})
 				require.NoError(t, err)
 				require.Len(t, page.Deliveries, 3)

@@ -16,9 +16,12 @@ const replayAtOnce = 1000
 // deliveries may be pending. It waits for the lane only: who has that is quick, and waits for no replay.
 var sqlNextReplay = `
 WITH mine AS MATERIALIZED (
-	SELECT r.* FROM {replays} r JOIN {lanes} l ON l.tenant = r.tenant AND l.id = r.endpoint_id
-	WHERE r.state = 'running' AND (l.deleted OR l.state IN ('active', 'paused') AND ` + pendingOf("l") + ` < $1::bigint
-		AND CASE WHEN r.awaits = '{}' THEN true ELSE NOT EXISTS (` + writers + ` AND k.virtualtransaction = ANY (r.awaits)) END)
+	SELECT r.* FROM {replays} r CROSS JOIN LATERAL (
+		SELECT FROM {lanes} l WHERE l.tenant = r.tenant AND l.id = r.endpoint_id
+			AND (l.deleted OR l.state IN ('active', 'paused') AND ` + pendingOf("l") + ` < $1::bigint
+				AND CASE WHEN r.awaits = '{}' THEN true ELSE NOT EXISTS (` + writers + ` AND k.virtualtransaction = ANY (r.awaits)) END)
+		OFFSET 0) l
+	WHERE r.state = 'running'
 	ORDER BY r.stepped_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED
 )
 SELECT r.tenant, r.id, l.deleted, l.state FROM mine r
@@ -40,17 +43,21 @@ const sqlReplaysRun = `SELECT EXISTS (SELECT FROM {replays} WHERE state = 'runni
 // The events that are queued again are locked, so that neither they nor their bodies are removed before their
 // deliveries are there, and in the order in which all others lock them. Their deliveries fall due one after the other,
 // within less time than storing them takes.
+//
+// The columns of one CTE are joined with each table, and no parameters: with those the planner would take the key's
+// first column for enough.
 var sqlStep = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 mine AS MATERIALIZED (
-	SELECT r.*, l.id AS lane, $4::bigint - ` + pendingOf("l") + ` AS room
-	FROM {replays} r JOIN {lanes} l ON l.tenant = r.tenant AND l.id = r.endpoint_id WHERE r.tenant = $1::text AND r.id = $2::text
+	SELECT r.*, l.room FROM {replays} r
+	CROSS JOIN LATERAL (SELECT $4::bigint - ` + pendingOf("l") + ` AS room FROM {lanes} l WHERE l.tenant = r.tenant AND l.id = r.endpoint_id OFFSET 0) l
+	WHERE r.tenant = $1::text AND r.id = $2::text
 ),
 next AS MATERIALIZED (
-	SELECT v.*, row_number() OVER (ORDER BY v.stored_at, v.id) AS n
+	SELECT r.tenant, v.*, row_number() OVER (ORDER BY v.stored_at, v.id) AS n
 	FROM mine r CROSS JOIN LATERAL (
 		SELECT v.id, v.type, v.stored_at, v.pruned, v.direct FROM {events} v
-		WHERE v.id <> '' AND v.tenant = $1::text AND v.stored_at < r.until AND (v.stored_at, v.id) > (coalesce(r.reached_at, '-infinity'), r.reached_id)
+		WHERE v.id <> '' AND v.tenant = r.tenant AND v.stored_at < r.until AND (v.stored_at, v.id) > (coalesce(r.reached_at, '-infinity'), r.reached_id)
 		ORDER BY v.stored_at, v.id LIMIT $3::int + 1) v
 ),
 judged AS MATERIALIZED (
@@ -70,7 +77,7 @@ taken AS MATERIALIZED (
 	SELECT j.* FROM (SELECT j.*, count(*) FILTER (WHERE j.wanted AND NOT j.pruned) OVER (ORDER BY j.n) AS used FROM judged j) j, mine r WHERE j.used <= r.room
 ),
 locked AS MATERIALIZED (
-	SELECT t.id, t.type, t.last, t.n, v.pruned FROM taken t JOIN {events} v ON v.tenant = $1::text AND v.id = t.id
+	SELECT t.id, t.type, t.last, t.n, v.pruned FROM taken t JOIN {events} v ON v.tenant = t.tenant AND v.id = t.id
 	WHERE t.wanted ORDER BY v.id FOR SHARE OF v
 ),
 made AS (

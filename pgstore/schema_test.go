@@ -161,6 +161,8 @@ func TestARoleThatMayNotCreateTables(t *testing.T) {
 		_, err = owner.pool.Exec(t.Context(), `GRANT UPDATE, DELETE ON ALL TABLES IN SCHEMA `+schema+` TO `+role)
 		require.NoError(t, err)
 		r.record(webhook.OutcomeDelivered, leases...)
+		r.replay(e, "rpl_1")
+		require.True(t, r.step(10, 10).Stepped)
 		require.NoError(t, r.Wake(t.Context()))
 		require.NoError(t, r.EraseDelivery(t.Context(), "t", leases[0].Delivery.ID))
 		_, err = r.Prune(t.Context(), webhook.PruneRequest{Deliveries: 1, Bodies: 1, Max: 10})
