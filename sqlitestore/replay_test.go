@@ -300,3 +300,41 @@ func TestWhatWaitedForTheLockIsStoredAsOfThen(t *testing.T) {
 	require.NoError(t, <-done)
 	require.GreaterOrEqual(t, query[int64](t, locks, "SELECT stored_at FROM webhook_events"), released.UnixMicro())
 }
+
+// TestWhatIsNotAskedForIsLeftAlone has both kinds of events, and stretches of time that end at the microsecond.
+func TestWhatIsNotAskedForIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	s, db := open(t, path), pool(t, path)
+	e := endpoint(t, s, "t", "we_1")
+	emit(t, s, "t", events(1)...)
+	l := claim(t, s, 1)[0]
+	o := retry(l, 0)
+	o.Kind, o.Reason = webhook.OutcomeFailed, webhook.FailExhausted
+	record(t, s, o)
+	miss(t, s, e, 1)
+	missed := query[string](t, db, "SELECT id FROM webhook_events WHERE id <> ?", l.Event.ID)
+	at := func(id string) time.Time {
+		return time.UnixMicro(query[int64](t, db, "SELECT stored_at FROM webhook_events WHERE id = ?", id))
+	}
+	for i, r := range []webhook.Replay{
+		{}, // which the dispatcher refuses
+		{Failed: true, Missed: true, Since: at(l.Event.ID).Add(1), Until: at(missed)}, // not one, and not yet the other
+		{Failed: true, Since: at(l.Event.ID).Add(1)},
+		{Missed: true, Until: at(missed)},
+		{Missed: true, Since: at(missed), Until: at(missed).Add(1)},
+		{Failed: true, Until: at(l.Event.ID).Add(1)},
+	} {
+		r.ID, r.Tenant, r.EndpointID = fmt.Sprint("rpl_", i), "t", "we_1"
+		_, err := s.CreateReplay(t.Context(), r)
+		require.NoError(t, err)
+		before := len(replayed(t, path))
+		require.Equal(t, webhook.ReplayStepped{Stepped: true, Queued: i >= 4}, step(t, s, 10, 10), "replay %d", i)
+		list := replayed(t, path)
+		require.Len(t, list, before+min(1, i/4), "replay %d", i)
+		if i >= 4 {
+			require.Equal(t, []string{missed, l.Event.ID}[i-4], list[before])
+		}
+	}
+	requireInvariants(t, path)
+}
