@@ -94,7 +94,7 @@ func (d *Dispatcher) StopReplay(ctx context.Context, replayID string) (Replay, e
 // it already, and returns how many those are. askedBy is kept with the deliveries. Errors: [ErrNotFound],
 // [ErrBodyPruned]; with an error some may have been queued.
 func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string) (queued int, err error) {
-	return read(d, "redeliver event", func() (int, error) {
+	_, err = read(d, "redeliver event", func() (int, error) {
 		if err := checkAskedBy(askedBy); err != nil {
 			return 0, err
 		}
@@ -109,7 +109,11 @@ func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string
 		if err != nil {
 			return 0, err
 		}
-		queued := 0
+		defer func() {
+			if queued > 0 {
+				d.Wake(ctx)
+			}
+		}()
 		for i := range endpoints {
 			to := &endpoints[i]
 			if !to.Subscribes(e.Type) || !to.Health.State.Queues() {
@@ -126,11 +130,9 @@ func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string
 			}
 			queued++
 		}
-		if queued > 0 {
-			d.Wake(ctx)
-		}
 		return queued, nil
 	})
+	return queued, err // also what was queued before the error
 }
 
 const (
@@ -153,7 +155,7 @@ func (r *run) replay(ctx context.Context) {
 		}
 		wait := replayIdle
 		for {
-			step, err := r.store.ContinueReplay(ctx, ReplayStep{Max: replayLooked, Pending: min(replayPending, r.cfg.MaxPending)})
+			step, err := r.store.ContinueReplay(ctx, ReplayStep{Max: replayLooked, Pending: max(1, min(replayPending, r.cfg.MaxPending/2))})
 			if ctx.Err() != nil {
 				return
 			}

@@ -73,8 +73,9 @@ func TestAnEventIsSentAgainInPart(t *testing.T) {
 			}
 			return store.Store.Enqueue(ctx, req)
 		}
-		_, err := r.d.RedeliverEvent(r.ctx, event.ID, "ops")
+		queued, err := r.d.RedeliverEvent(r.ctx, event.ID, "ops")
 		require.ErrorIs(t, err, away)
+		require.Equal(t, 2, queued)
 		require.ErrorContains(t, err, ids[3])
 		require.Len(t, r.deliveries(webhook.DeliveryFilter{}), 2, "the first and the third have it")
 	})

@@ -239,6 +239,26 @@ func TestAReplayWaitsForItsEndpoint(t *testing.T) {
 	})
 }
 
+// A bound on the backlog that is lower than what a replay may queue holds all the same.
+func TestAReplayOpensNoGap(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		receiver := webhooktest.NewReceiver(t, webhooktest.Answer{Delay: 100 * time.Millisecond})
+		r := newRig(t, receiver, func(c *webhook.Config) { c.MaxPending = 20 }).run()
+		e := r.endpoint("hook")
+		r.miss(e, 200, time.Hour)
+		r.replay(webhook.Replay{EndpointID: e.ID, Missed: true})
+		for range 100 {
+			r.emit()
+			time.Sleep(time.Second)
+			require.Less(t, r.pending(e), int64(20))
+		}
+		require.Len(t, receiver.Requests(), 300)
+		gaps, err := r.d.Gaps(r.ctx, e.ID)
+		require.NoError(t, err)
+		require.Len(t, gaps, 1)
+	})
+}
+
 // stumbling is a store whose replays do not go on.
 type stumbling struct {
 	webhook.Store

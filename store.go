@@ -302,7 +302,7 @@ type Upkeep interface {
 	EraseDelivery(ctx context.Context, tenant, id string) error
 
 	// EraseTenant removes a part of all that a tenant has, about max rows: endpoints, events, deliveries, attempts,
-	// gaps. more says whether to come again. Nothing of it MUST be found after a call that answered false, and an
+	// gaps, replays. more says whether to come again. Nothing of it MUST be found after a call that answered false, and an
 	// outcome for one of its leases MUST be answered with false. The endpoints go first, so that nothing is queued
 	// meanwhile.
 	EraseTenant(ctx context.Context, tenant string, max int) (more bool, err error)
@@ -323,15 +323,17 @@ type Upkeep interface {
 //   - with Missed, there is none at all, and the event was stored while one of the endpoint's gaps was open. Where
 //     transactions overlap, that is until a few seconds after it closed.
 //
+// Pings and tests are none of these deliveries, and an event that was stored for one of them was missed by nobody.
+//
 // It is queued as a delivery of KindRedelivery, pending and due at once, that names the replay's AskedBy and the last
 // of the failed ones as RedeliveryOf. An event whose contents were removed is counted as Skipped instead.
 type Replays interface {
-	// CreateReplay stores a new replay, with the store's time as CreatedAt. If Until is zero or in the future it MUST be
-	// set to that time. Errors: [ErrNotFound] for an endpoint that the tenant does not have, [ErrReplayRunning] if it has
-	// a replay that runs.
+	// CreateReplay stores a new replay, with the store's time as CreatedAt and Since as Reached. Its id is one that the
+	// tenant has not used. If Until is zero or in the future it MUST be set to CreatedAt. Errors: [ErrNotFound] for an
+	// endpoint that the tenant does not have, [ErrReplayRunning] if it has a replay that runs.
 	CreateReplay(ctx context.Context, r Replay) (Replay, error)
 
-	// Replays returns the endpoint's replays, the newest first, 100 at most.
+	// Replays returns the endpoint's replays, the newest first, 100 at most; a deleted endpoint's as well.
 	Replays(ctx context.Context, tenant, endpointID string) ([]Replay, error)
 
 	// StopReplay ends a replay as it is; one that has ended MUST NOT change. Errors: [ErrNotFound].
@@ -342,9 +344,11 @@ type Replays interface {
 	//
 	// The replay whose last step is the longest ago MUST come first. Replays of an endpoint whose state does not queue,
 	// or for which req.Pending deliveries are pending or leased, MUST wait, and MUST NOT hold up others.
-	// A step MUST NOT queue so many that more than req.Pending are pending or leased.
-	// The step after which there are no more events MUST end the replay, as ReplayDone. That of a deleted endpoint MUST
-	// end it as ReplayStopped.
+	// A step MUST NOT queue so many that more than req.Pending are pending or leased. In a store that is full, which
+	// Enqueue answers with ErrStoreFull, replays MUST wait as well.
+	// Looked MUST count all events of the tenant that were looked at, and Reached be where the next step goes on.
+	// The step after which there are no more events MUST end the replay, as ReplayDone, with Until as Reached. That of
+	// a deleted endpoint MUST end it as ReplayStopped.
 	ContinueReplay(ctx context.Context, req ReplayStep) (ReplayStepped, error)
 }
 

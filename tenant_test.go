@@ -28,6 +28,8 @@ func TestATenantSeesNothingOfAnother(t *testing.T) {
 		require.Len(t, page.Deliveries, 2)
 		delivery := page.Deliveries[0]
 		require.Equal(t, "acme", delivery.Tenant)
+		replay, err := acme.Replay(r.ctx, webhook.Replay{EndpointID: e.ID, Failed: true})
+		require.NoError(t, err)
 
 		for name, call := range map[string]func(*webhook.Dispatcher) error{
 			"Endpoint":       func(d *webhook.Dispatcher) error { _, err := d.Endpoint(r.ctx, e.ID); return err },
@@ -42,6 +44,12 @@ func TestATenantSeesNothingOfAnother(t *testing.T) {
 			"Ping":           func(d *webhook.Dispatcher) error { _, err := d.Ping(r.ctx, e.ID); return err },
 			"SendTest":       func(d *webhook.Dispatcher) error { _, err := d.SendTest(r.ctx, e.ID, experiment()); return err },
 			"Redeliver":      func(d *webhook.Dispatcher) error { _, err := d.Redeliver(r.ctx, delivery.ID); return err },
+			"RedeliverEvent": func(d *webhook.Dispatcher) error { _, err := d.RedeliverEvent(r.ctx, "evt_1", ""); return err },
+			"Replay": func(d *webhook.Dispatcher) error {
+				_, err := d.Replay(r.ctx, webhook.Replay{EndpointID: e.ID, Failed: true})
+				return err
+			},
+			"StopReplay":     func(d *webhook.Dispatcher) error { _, err := d.StopReplay(r.ctx, replay.ID); return err },
 			"Delivery":       func(d *webhook.Dispatcher) error { _, err := d.Delivery(r.ctx, delivery.ID); return err },
 			"Event":          func(d *webhook.Dispatcher) error { _, err := d.Event(r.ctx, "evt_1"); return err },
 			"DeleteEndpoint": func(d *webhook.Dispatcher) error { return d.DeleteEndpoint(r.ctx, e.ID) },
@@ -60,6 +68,9 @@ func TestATenantSeesNothingOfAnother(t *testing.T) {
 			gaps, err := stranger.Gaps(r.ctx, e.ID)
 			require.NoError(t, err)
 			require.Empty(t, gaps)
+			replays, err := stranger.Replays(r.ctx, e.ID)
+			require.NoError(t, err)
+			require.Empty(t, replays)
 			require.NoError(t, stranger.Emit(r.ctx, experiment()))
 		}
 		time.Sleep(time.Minute)
@@ -90,12 +101,19 @@ func TestEveryCallWantsATenantWhereOneIsRequired(t *testing.T) {
 		"Ping":           func(d *webhook.Dispatcher) error { _, err := d.Ping(ctx, "we_1"); return err },
 		"SendTest":       func(d *webhook.Dispatcher) error { _, err := d.SendTest(ctx, "we_1", experiment()); return err },
 		"Redeliver":      func(d *webhook.Dispatcher) error { _, err := d.Redeliver(ctx, "dlv_1"); return err },
-		"Endpoint":       func(d *webhook.Dispatcher) error { _, err := d.Endpoint(ctx, "we_1"); return err },
-		"Endpoints":      func(d *webhook.Dispatcher) error { _, err := d.Endpoints(ctx); return err },
-		"Delivery":       func(d *webhook.Dispatcher) error { _, err := d.Delivery(ctx, "dlv_1"); return err },
-		"Deliveries":     func(d *webhook.Dispatcher) error { _, err := d.Deliveries(ctx, webhook.DeliveryFilter{}); return err },
-		"Event":          func(d *webhook.Dispatcher) error { _, err := d.Event(ctx, "evt_1"); return err },
-		"Gaps":           func(d *webhook.Dispatcher) error { _, err := d.Gaps(ctx, "we_1"); return err },
+		"RedeliverEvent": func(d *webhook.Dispatcher) error { _, err := d.RedeliverEvent(ctx, "evt_1", ""); return err },
+		"Replay": func(d *webhook.Dispatcher) error {
+			_, err := d.Replay(ctx, webhook.Replay{EndpointID: "we_1", Failed: true})
+			return err
+		},
+		"Replays":    func(d *webhook.Dispatcher) error { _, err := d.Replays(ctx, "we_1"); return err },
+		"StopReplay": func(d *webhook.Dispatcher) error { _, err := d.StopReplay(ctx, "rpl_1"); return err },
+		"Endpoint":   func(d *webhook.Dispatcher) error { _, err := d.Endpoint(ctx, "we_1"); return err },
+		"Endpoints":  func(d *webhook.Dispatcher) error { _, err := d.Endpoints(ctx); return err },
+		"Delivery":   func(d *webhook.Dispatcher) error { _, err := d.Delivery(ctx, "dlv_1"); return err },
+		"Deliveries": func(d *webhook.Dispatcher) error { _, err := d.Deliveries(ctx, webhook.DeliveryFilter{}); return err },
+		"Event":      func(d *webhook.Dispatcher) error { _, err := d.Event(ctx, "evt_1"); return err },
+		"Gaps":       func(d *webhook.Dispatcher) error { _, err := d.Gaps(ctx, "we_1"); return err },
 	} {
 		require.ErrorIs(t, call(d), webhook.ErrTenantRequired, name)
 		require.ErrorIs(t, call(d.Tenant("")), webhook.ErrTenantRequired, name)
