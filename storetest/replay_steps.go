@@ -224,7 +224,7 @@ var replayStepCases = []kase{
 			c.emit("t", 1)
 			l := c.one()
 			c.record(retry(l, far)) // and pending
-			c.pass() // both of its events are looked at
+			c.pass()                // both of its events are looked at
 			r := c.replay(e)
 			var got []string
 			for i := 0; c.replayOf(r).State == webhook.ReplayRunning; i++ {
