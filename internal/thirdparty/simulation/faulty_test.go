@@ -33,7 +33,6 @@ type faulty struct {
 	ledger *ledger
 	// Guarded by ledger.mu.
 	calls  uint64
-	idles  uint64 // of ContinueReplay, beside them
 	faults map[uint64]fault
 	named  map[string]fault
 	outage time.Time // until then every call fails before it does anything
