@@ -22,6 +22,47 @@ type broken struct {
 	read    func(*webhook.Delivery)
 	create  func(context.Context, webhook.Endpoint, int) (webhook.Endpoint, error)
 	stats   func(context.Context, string, string, time.Time) (webhook.Stats, error)
+
+	createReplay   func(context.Context, webhook.Replay) (webhook.Replay, error)
+	replays        func(context.Context, string, string) ([]webhook.Replay, error)
+	stopReplay     func(context.Context, string, string) (webhook.Replay, error)
+	continueReplay func(context.Context, webhook.ReplayStep) (webhook.ReplayStepped, error)
+	endpoints      func(context.Context, string) ([]webhook.Endpoint, error)
+}
+
+func (b *broken) CreateReplay(ctx context.Context, r webhook.Replay) (webhook.Replay, error) {
+	if b.createReplay != nil {
+		return b.createReplay(ctx, r)
+	}
+	return b.Store.CreateReplay(ctx, r)
+}
+
+func (b *broken) Replays(ctx context.Context, tenant, id string) ([]webhook.Replay, error) {
+	if b.replays != nil {
+		return b.replays(ctx, tenant, id)
+	}
+	return b.Store.Replays(ctx, tenant, id)
+}
+
+func (b *broken) StopReplay(ctx context.Context, tenant, id string) (webhook.Replay, error) {
+	if b.stopReplay != nil {
+		return b.stopReplay(ctx, tenant, id)
+	}
+	return b.Store.StopReplay(ctx, tenant, id)
+}
+
+func (b *broken) ContinueReplay(ctx context.Context, req webhook.ReplayStep) (webhook.ReplayStepped, error) {
+	if b.continueReplay != nil {
+		return b.continueReplay(ctx, req)
+	}
+	return b.Store.ContinueReplay(ctx, req)
+}
+
+func (b *broken) Endpoints(ctx context.Context, tenant string) ([]webhook.Endpoint, error) {
+	if b.endpoints != nil {
+		return b.endpoints(ctx, tenant)
+	}
+	return b.Store.Endpoints(ctx, tenant)
 }
 
 func (b *broken) Enqueue(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {

@@ -52,6 +52,7 @@ func (l *ledger) compare() {
 		l.complain("LOST: %d deliveries are in the store, of %d", seen, len(l.deliveries))
 	}
 	l.compareStats(time.Now().Truncate(time.Hour).Add(-time.Hour))
+	l.compareReplays()
 }
 
 func (l *ledger) same(got *webhook.Delivery, want *delivery) {
@@ -74,6 +75,7 @@ func (l *ledger) same(got *webhook.Delivery, want *delivery) {
 	differ("creation", got.CreatedAt.UnixNano(), want.CreatedAt.UnixNano())
 	differ("end", got.FinishedAt.UnixNano(), want.FinishedAt.UnixNano())
 	differ("repetition of", got.RedeliveryOf, want.RedeliveryOf)
+	differ("who asked", got.AskedBy, want.AskedBy)
 	differ("rows", len(got.Attempts), len(want.Attempts))
 	for i := range min(len(got.Attempts), len(want.Attempts)) {
 		g, w := &got.Attempts[i], &want.Attempts[i]
@@ -100,13 +102,16 @@ func sameRow(g, w *webhook.Attempt) bool {
 		len(g.RequestHeader) == len(w.RequestHeader) && len(g.ResponseHeader) == len(w.ResponseHeader)
 }
 
-// unsettled names the deliveries without a final state.
+// unsettled names the deliveries without a final state, and the replays that run.
 func (l *ledger) unsettled() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var left []string
 	for d := range l.open {
 		left = append(left, fmt.Sprintf("%s is %s, due in %v, its endpoint is %s", d.name, d.State, time.Until(d.NextAttemptAt), d.at.Health.State))
+	}
+	for _, r := range l.replaying {
+		left = append(left, fmt.Sprintf("%s runs, and has looked at %d events, its endpoint is %s", r.name, r.Looked, r.at.Health.State))
 	}
 	slices.Sort(left)
 	return strings.Join(left, "; ")
@@ -133,6 +138,7 @@ func (l *ledger) audit() {
 	l.auditStats()
 	l.auditEvents()
 	l.auditGaps()
+	l.auditReplays()
 	l.auditHooks()
 	l.auditSecrets()
 	l.auditTenants()
@@ -283,7 +289,7 @@ func (l *ledger) auditGaps() {
 			want = append(want, *ep.gap)
 		}
 		slices.Reverse(want)
-		same := slices.EqualFunc(got, want, func(a, b webhook.Gap) bool {
+		same := slices.EqualFunc(got, want, func(a webhook.Gap, b gap) bool {
 			return a.EndpointID == b.EndpointID && a.Reason == b.Reason && a.Count == b.Count && a.From.Equal(b.From) && a.To.Equal(b.To)
 		})
 		sum := int64(0)

@@ -3,11 +3,11 @@
 //
 // Each run is one testing/synctest bubble. pgregory.net/rapid draws the moves: emit, flood, crash, shut down, break the
 // store, flip a receiver or leave it down for long, rotate a secret, give an endpoint another rate or bound or header,
-// prune, erase, let time pass. In half of the runs the breaker pauses soon; in a third of them hooks take long, or
-// panic. Four ledgers are kept: what the producer was told, what the receivers saw, what hooks were told, and what the
-// store was asked to do; the last one is a model of its own, which knows what must be in the store after each call:
-// deliveries, endpoints' health, gaps, statistics. When the moves are over everything is made healthy, and what is then
-// left must add up.
+// replay what failed or was missed, redeliver an event, prune, erase, let time pass. In half of the runs the breaker
+// pauses soon; in a third of them hooks take long, or panic. Four ledgers are kept: what the producer was told, what
+// the receivers saw, what hooks were told, and what the store was asked to do; the last one is a model of its own,
+// which knows what must be in the store after each call: deliveries, endpoints' health, gaps, statistics, replays. When
+// the moves are over everything is made healthy, and what is then left must add up.
 //
 // A run that fails is shrunk and written to testdata/rapid/<test>/. To keep it, move the file to
 // testdata/rapid/TestRegressions/, named TestRegressions-<what>.fail; such a file means something only as long as the

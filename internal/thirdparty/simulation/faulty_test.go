@@ -180,11 +180,11 @@ func (f *faulty) Endpoint(ctx context.Context, tenant, id string) (webhook.Endpo
 }
 
 func (f *faulty) Endpoints(ctx context.Context, tenant string) ([]webhook.Endpoint, error) {
-	return through(f, ctx, "Endpoints", func(ctx context.Context) ([]webhook.Endpoint, error) { return f.ledger.store.Endpoints(ctx, tenant) })
+	return through(f, ctx, "Endpoints", func(ctx context.Context) ([]webhook.Endpoint, error) { return f.ledger.endpointsOf(ctx, tenant) })
 }
 
 func (f *faulty) Event(ctx context.Context, tenant, id string) (webhook.Event, error) {
-	return through(f, ctx, "Event", func(ctx context.Context) (webhook.Event, error) { return f.ledger.store.Event(ctx, tenant, id) })
+	return through(f, ctx, "Event", func(ctx context.Context) (webhook.Event, error) { return f.ledger.eventOf(ctx, tenant, id) })
 }
 
 func (f *faulty) Delivery(ctx context.Context, tenant, id string) (webhook.Delivery, error) {

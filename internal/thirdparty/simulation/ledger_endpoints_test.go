@@ -105,6 +105,7 @@ func (l *ledger) deleteEndpoint(ctx context.Context, tenant, id string) error {
 			l.finish(d, webhook.DeliveryFailed, webhook.FailEndpointDeleted, now)
 		}
 	}
+	l.orphaned(ep, now)
 	return nil
 }
 
@@ -137,14 +138,18 @@ func (l *ledger) gapBetween(ep *endpoint, old webhook.Health, now time.Time) {
 		if h.State == webhook.EndpointPending {
 			why = webhook.GapPending
 		}
-		ep.gap = &webhook.Gap{EndpointID: ep.ID, Reason: why, From: now}
+		l.openGap(ep, why, now)
 		ep.gapped[why]++
 	}
 }
 
+func (l *ledger) openGap(ep *endpoint, why webhook.GapReason, now time.Time) {
+	ep.gap = &gap{Gap: webhook.Gap{EndpointID: ep.ID, Reason: why, From: now}, after: l.placed}
+}
+
 func (ep *endpoint) closeGap(now time.Time) {
 	if ep.gap != nil && ep.gap.Count > 0 {
-		ep.gap.To = now
+		ep.gap.To, ep.gap.upTo = now, *ep.placed
 		ep.gaps = append(ep.gaps, *ep.gap)
 	}
 	ep.gap = nil

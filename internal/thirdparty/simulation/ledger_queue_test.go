@@ -24,7 +24,7 @@ func (l *ledger) enqueue(ctx context.Context, n *node, req webhook.EnqueueReques
 	for i := range req.Events {
 		e := req.Events[i]
 		key := eventKey{req.Tenant, e.ID}
-		known := l.events[key]
+		known, fresh := l.events[key], false
 		switch {
 		case known != nil && known.digest != e.Digest() && !known.bare:
 			l.complain("CONFLICT: event %s was stored again with other data", e.ID)
@@ -32,17 +32,25 @@ func (l *ledger) enqueue(ctx context.Context, n *node, req webhook.EnqueueReques
 		case known != nil && req.Direct == nil:
 			continue // a repetition changes nothing: compare sees that there is no second delivery
 		case known == nil:
-			known = &event{key: key, kind: e.Type, digest: e.Digest(), body: slices.Clone(e.Body), stored: now}
+			known = &event{key: key, kind: e.Type, digest: e.Digest(), body: slices.Clone(e.Body), stored: now, once: req.Direct != nil && req.Direct.Kind.Once()}
 			l.events[key] = known
+			fresh = true
 		}
 		if known.bare || len(e.Body) == 0 {
 			l.complain("BODY: event %s is to be sent, and its contents are gone", e.ID)
 		}
-		if req.Direct != nil {
+		switch {
+		case req.Direct == nil:
+			handed += l.match(n, req, known, &res, &full, now)
+		case req.Direct.Queued:
+			l.enqueuedLater(ctx, req, known, &res, now)
+		default:
 			l.enqueuedDirect(n, req, e, &res, now)
-			continue
 		}
-		handed += l.match(n, req, known, &res, &full, now)
+		if fresh { // a gap that opened with it has it
+			l.placed++
+			known.place = l.placed
+		}
 	}
 	l.named("Enqueue", res.Backlogged, full)
 	if req.HandOver != nil && handed > req.HandOver.Max || req.HandOver == nil && handed > 0 {
@@ -141,7 +149,7 @@ func (l *ledger) enqueuedDirect(n *node, req webhook.EnqueueRequest, e webhook.E
 	for i := range res.Leases {
 		if given := &res.Leases[i]; given.Event.ID == e.ID && l.deliveries[given.Delivery.ID] == nil {
 			d := l.newDelivery(given.Delivery.ID, ep, e.ID, e.Type, req.Direct.Kind, now)
-			d.RedeliveryOf = req.Direct.RedeliveryOf
+			d.RedeliveryOf, d.AskedBy = req.Direct.RedeliveryOf, req.Direct.AskedBy
 			l.give(n, given, true, req.Direct.Term)
 			return
 		}

@@ -19,7 +19,7 @@ func (l *ledger) fill(ep *endpoint, bound int, now time.Time) bool {
 	if ep.gap != nil || !ep.fills(bound) {
 		return false
 	}
-	ep.gap = &webhook.Gap{EndpointID: ep.ID, Reason: webhook.GapBacklog, From: now}
+	l.openGap(ep, webhook.GapBacklog, now)
 	l.backlogs++
 	return true
 }

@@ -29,6 +29,8 @@ type ledger struct {
 	owned      map[string]*lease     // by delivery: the leases that are present
 	leases     map[attemptKey]*lease // by attempt: the last one that was given for it
 	requests   map[attemptKey]*request
+	replaying  []*replay // those that run, the one first whose last step is the longest ago
+	placed     uint64    // how many events were stored
 	verifiers  map[[2]string]*webhook.Verifier
 	secrets    []string   // every secret that there ever was
 	logMu      sync.Mutex // apart: a process may log within a call to the store
@@ -40,9 +42,9 @@ type ledger struct {
 	turns map[turn]*turns
 	calls map[string]int // of hooks, by what they are about
 
-	sent, interrupted, deferred, calledHooks, backlogs int
-	entered                                            map[webhook.StateReason]int // how often
-	complaints                                         []string
+	sent, interrupted, deferred, calledHooks, backlogs, replayed, skipped int
+	entered                                                               map[webhook.StateReason]int // how often
+	complaints                                                            []string
 }
 
 type eventKey struct{ tenant, id string }
@@ -59,9 +61,17 @@ type event struct {
 	digest  [32]byte
 	body    []byte
 	stored  time.Time
+	place   uint64   // in the order of storing
+	once    bool     // stored for a ping or a test
 	bare    bool     // its contents were removed from the store, if they were
 	erased  bool     // by its owner
 	matched []string // endpoints, as they were when it was stored
+}
+
+// gap is one with what was stored in it: the events after one and up to another.
+type gap struct {
+	webhook.Gap
+	after, upTo uint64
 }
 
 type delivery struct {
@@ -112,8 +122,10 @@ type endpoint struct {
 	receiver receiver
 	texts    map[string]string // StoredSecret.ID to its text
 	headers  map[string]string // its own, by name; replaced as a whole
-	gaps     []webhook.Gap     // closed ones, with something in them
-	gap      *webhook.Gap
+	gaps     []gap             // closed ones, with something in them
+	gap      *gap
+	placed   *uint64   // ledger.placed
+	replays  []*replay // the oldest first
 	missed   int64
 	gapped   map[webhook.GapReason]int // gaps that opened and that no hook told of; those of backlogs aside
 	named    int                       // numbers its deliveries
@@ -181,7 +193,7 @@ func (l *ledger) all() []*delivery {
 func (l *ledger) place(tenant, id string) *endpoint {
 	key := endpointKey{tenant, id}
 	if l.endpoints[key] == nil {
-		l.endpoints[key] = &endpoint{texts: map[string]string{}, hours: map[time.Time]*webhook.HourStats{}, gapped: map[webhook.GapReason]int{}, flying: map[*request]bool{}, receiver: receiver{mode: modes[0]}, deleted: true}
+		l.endpoints[key] = &endpoint{placed: &l.placed, texts: map[string]string{}, hours: map[time.Time]*webhook.HourStats{}, gapped: map[webhook.GapReason]int{}, flying: map[*request]bool{}, receiver: receiver{mode: modes[0]}, deleted: true}
 	}
 	return l.endpoints[key]
 }

@@ -69,7 +69,7 @@ func (l *ledger) prune(ctx context.Context, req webhook.PruneRequest) (webhook.P
 		if err != nil {
 			l.complain("READ: %v", err)
 		}
-		ep.gaps = slices.DeleteFunc(ep.gaps, func(g webhook.Gap) bool {
+		ep.gaps = slices.DeleteFunc(ep.gaps, func(g gap) bool {
 			if !old(g.To, req.Deliveries) {
 				return false
 			}
@@ -81,7 +81,7 @@ func (l *ledger) prune(ctx context.Context, req webhook.PruneRequest) (webhook.P
 			return true
 		})
 	}
-	left += l.pruneHours(old, req.Deliveries)
+	left += l.pruneHours(old, req.Deliveries) + l.pruneReplays(old, req.Deliveries)
 	erasing := false // what is left of its gaps and hours cannot be seen
 	for _, ep := range l.endpoints {
 		erasing = erasing || ep.erasing
@@ -115,7 +115,10 @@ func (l *ledger) anyOld(old func(time.Time, time.Duration) bool, req webhook.Pru
 				return true
 			}
 		}
-		if slices.ContainsFunc(ep.gaps, func(g webhook.Gap) bool { return old(g.To, req.Deliveries) }) {
+		if slices.ContainsFunc(ep.gaps, func(g gap) bool { return old(g.To, req.Deliveries) }) {
+			return true
+		}
+		if slices.ContainsFunc(ep.replays, func(r *replay) bool { return r.State != webhook.ReplayRunning && old(r.FinishedAt, req.Deliveries) }) {
 			return true
 		}
 	}
@@ -186,6 +189,7 @@ func (l *ledger) eraseTenant(ctx context.Context, tenant string, most int) (bool
 		ep.deleted, ep.Version, ep.Health = true, 0, webhook.Health{State: webhook.EndpointDisabled}
 		ep.gap, ep.gaps, ep.missed = nil, nil, 0
 		clear(ep.hours)
+		l.eraseReplays(ep, tenant, key.id, more)
 		ep.erasing = more
 	}
 	if !more && left > 0 {

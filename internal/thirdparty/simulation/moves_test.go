@@ -173,6 +173,35 @@ func (w *world) moves() map[string]func(*rapid.T) {
 				w.problem(n, "redeliver", err, webhook.ErrNotFound, webhook.ErrBodyPruned)
 			})
 		},
+		"redeliver event": func(t *rapid.T) {
+			n, all := anyNode(t), w.stored()
+			if len(all) == 0 {
+				t.Skip("nothing to repeat")
+			}
+			of := all[rapid.IntRange(0, len(all)-1).Draw(t, "of")]
+			w.redeliverEvent(n, of, time.Duration(rapid.IntRange(0, 5).Draw(t, "patience"))*time.Second)
+		},
+		"replay": func(t *rapid.T) {
+			n, key := anyNode(t), w.pickEndpoint(t)
+			w.replay(n, key, rapid.SampledFrom([]replayWhat{everything, {Failed: true}, {Missed: true}}).Draw(t, "what"), w.drawSince(t), w.drawUntil(t))
+		},
+		"stop replay": func(t *rapid.T) {
+			n, all := anyNode(t), w.replays()
+			if len(all) == 0 {
+				t.Skip("nothing to stop")
+			}
+			w.stopReplay(n, all[rapid.IntRange(0, len(all)-1).Draw(t, "replay")])
+		},
+		"miss": func(t *rapid.T) { // an endpoint is off for some time, and gets what it missed
+			n, key := anyNode(t), w.pickEndpoint(t)
+			w.setEnabled(n, key, false)
+			since := time.Now()
+			for range rapid.IntRange(1, 4).Draw(t, "times") {
+				w.emit(n, key.tenant, w.newEvent(0, "", "sess_1"), w.newEvent(1, "", "sess_1"))
+			}
+			w.setEnabled(n, key, true)
+			w.replay(n, key, rapid.SampledFrom([]replayWhat{everything, {Missed: true}}).Draw(t, "what"), since, time.Time{})
+		},
 		"prune": func(t *rapid.T) {
 			ages := rapid.SampledFrom([]time.Duration{10 * time.Minute, 0, 3 * time.Hour, 24 * time.Hour})
 			w.prune(anyNode(t), webhook.PruneRequest{
@@ -212,10 +241,24 @@ func (w *world) moves() map[string]func(*rapid.T) {
 	moves["flip "] = moves["flip"]
 	moves["fault "], moves["fault  "] = moves["fault"], moves["fault"]
 	moves["advance s "] = moves["advance s"]
+	moves["replay "] = moves["replay"]
 	return moves
 }
 
 func (w *world) tenant(t *rapid.T) string { return rapid.SampledFrom(tenants).Draw(t, "tenant") }
+
+// drawSince draws when a replay begins, which is in the past, and drawUntil when it ends, which may be in the future.
+func (w *world) drawSince(t *rapid.T) time.Time {
+	return time.Now().Add(-rapid.SampledFrom([]time.Duration{1000 * time.Hour, time.Minute, 20 * time.Minute, 3 * time.Hour}).Draw(t, "since"))
+}
+
+func (w *world) drawUntil(t *rapid.T) time.Time {
+	ago := rapid.SampledFrom([]time.Duration{0, 30 * time.Second, -time.Hour}).Draw(t, "until")
+	if ago == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(-ago)
+}
 
 // drawServed draws how an endpoint is served.
 func (w *world) drawServed(t *rapid.T) (s served) {

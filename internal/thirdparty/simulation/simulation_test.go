@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 var totals struct {
 	seeds, events, attempts, interruptions, crashes, removed atomic.Int64
 	probes, pauses, disabled, backlogs, hooks                atomic.Int64
+	replayed, skipped                                        atomic.Int64 // events
 	simulated                                                atomic.Int64 // seconds: many runs of days do not fit into nanoseconds
 }
 
@@ -58,6 +60,7 @@ func draw(t *rapid.T) settings {
 		s.PauseMax = rapid.SampledFrom([]time.Duration{10 * time.Minute, 2 * time.Minute}).Draw(t, "pause max")
 		s.DisableAfter = rapid.SampledFrom([]time.Duration{5 * 24 * time.Hour, 20 * time.Minute, 3 * time.Hour, 0}).Draw(t, "disable after")
 	}
+	s.ReplayMax = rapid.SampledFrom([]int{0, 1, 3}).Draw(t, "replay max")
 	s.Backlog = rapid.SampledFrom([]int{100_000, 3, 11}).Draw(t, "backlog")
 	s.Policy = rapid.SampledFrom([]webhook.RetryPolicy{
 		webhook.Schedule{10 * time.Second, time.Minute, 6 * time.Minute},
@@ -129,10 +132,20 @@ func (w *world) finish(t failer) {
 	n := w.alive(func(n *node) bool { return n.running })[0]
 	time.Sleep(3 * time.Minute) // calls that were under way end, and leases of the dead
 	w.check(t)
-	for pause := time.Minute; !w.settled(n) && pause < 20*24*time.Hour; pause *= 2 {
-		time.Sleep(pause)
+	rest := func() {
+		for pause := time.Minute; !w.settled(n) && pause < 20*24*time.Hour; pause *= 2 {
+			time.Sleep(pause)
+			w.check(t)
+		}
+	}
+	rest()
+	if w.Seed%2 == 0 {
+		w.makeUp(n)
+		rest()
+		w.ledger.madeUp()
 		w.check(t)
 	}
+	w.replayCanary(t, n)
 	w.canary(t, n)
 	n.shutdown()
 	time.Sleep(w.Drain + longest + time.Second)
@@ -192,6 +205,25 @@ func (w *world) canary(t failer, n *node) {
 	}
 }
 
+// replayCanary starts a replay of nothing when everything is well, not through the process that runs: it must find it by
+// itself.
+func (w *world) replayCanary(t failer, n *node) {
+	t.Helper()
+	for _, key := range w.existing() {
+		w.do(5*time.Second, func() {
+			_, err := n.store.CreateReplay(context.Background(), webhook.Replay{
+				ID: "rpl_canary_" + key.id, Tenant: key.tenant, EndpointID: key.id, Since: w.began, Until: w.began.Add(time.Nanosecond), Failed: true, Missed: true, State: webhook.ReplayRunning,
+			})
+			w.problem(n, "canary", err, webhook.ErrReplayRunning) // as will be seen
+		})
+	}
+	time.Sleep(15 * time.Second)
+	w.check(t)
+	if left := w.ledger.unsettled(); left != "" {
+		t.Fatalf("%s", "STALL: a replay has not ended after 15 s, and everything is well: "+left)
+	}
+}
+
 // rest is how long endpoints' rates take until each of them has a whole burst again.
 func (w *world) rest() (longest time.Duration) {
 	for _, key := range w.existing() {
@@ -214,6 +246,8 @@ func (w *world) count() {
 	totals.disabled.Add(int64(w.ledger.entered[webhook.ReasonFailing]))
 	totals.backlogs.Add(int64(w.ledger.backlogs))
 	totals.hooks.Add(int64(w.ledger.calledHooks))
+	totals.replayed.Add(int64(w.ledger.replayed))
+	totals.skipped.Add(int64(w.ledger.skipped))
 	totals.simulated.Add(int64(time.Since(w.began) / time.Second))
 }
 
@@ -294,12 +328,12 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		if !t.Failed() && totals.seeds.Load() >= 500 { // or what they are to show was not tried
-			for _, n := range []*atomic.Int64{&totals.interruptions, &totals.removed, &totals.probes, &totals.pauses, &totals.disabled, &totals.backlogs, &totals.hooks} {
+			for _, n := range []*atomic.Int64{&totals.interruptions, &totals.removed, &totals.probes, &totals.pauses, &totals.disabled, &totals.backlogs, &totals.hooks, &totals.replayed, &totals.skipped} {
 				require.Positive(t, n.Load())
 			}
 		}
-		t.Logf("%d seeds, %d days of simulated time, %d events, %d attempts, %d interruptions, %d crashes, %d deliveries removed, %d failed probes, %d pauses, %d endpoints disabled, %d full backlogs, %d calls of hooks", totals.seeds.Load(), totals.simulated.Load()/86400,
+		t.Logf("%d seeds, %d days of simulated time, %d events, %d attempts, %d interruptions, %d crashes, %d deliveries removed, %d failed probes, %d pauses, %d endpoints disabled, %d full backlogs, %d calls of hooks, %d events replayed, %d without contents", totals.seeds.Load(), totals.simulated.Load()/86400,
 			totals.events.Load(), totals.attempts.Load(), totals.interruptions.Load(), totals.crashes.Load(), totals.removed.Load(),
-			totals.probes.Load(), totals.pauses.Load(), totals.disabled.Load(), totals.backlogs.Load(), totals.hooks.Load())
+			totals.probes.Load(), totals.pauses.Load(), totals.disabled.Load(), totals.backlogs.Load(), totals.hooks.Load(), totals.replayed.Load(), totals.skipped.Load())
 	})
 }

@@ -26,6 +26,7 @@ type settings struct {
 	Policy        webhook.RetryPolicy // must be a pure function without chance: the model asks it too
 	Wakes         bool                // whether dispatchers hear of each other's events
 	Hooks         hooksKind
+	ReplayMax     int // events that a step of a replay looks at; 0: as many as it likes
 
 	PauseAfter         int
 	PauseMin, PauseMax time.Duration
