@@ -127,6 +127,7 @@ type memEvent struct {
 	tenant     *memTenant
 	deliveries *memDelivery  // the first of a list of them
 	open       int           // how many of them are pending or leased
+	direct     bool          // it was stored for one endpoint: no other missed it
 	idle       *list.Element // in MemoryStore.idle, while no delivery ever needed it
 	stored     time.Duration
 	place      memPlace  // in memTenant.stored

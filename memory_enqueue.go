@@ -39,7 +39,7 @@ func (s *MemoryStore) Enqueue(ctx context.Context, req EnqueueRequest) (EnqueueR
 	for i := range events {
 		e, known := t.events[events[i].ID], true
 		if e == nil {
-			e, known = &memEvent{Event: events[i], tenant: t, stored: now.at, pos: memNowhere}, false
+			e, known = &memEvent{Event: events[i], tenant: t, stored: now.at, pos: memNowhere, direct: direct != nil}, false
 			t.events[e.ID] = e
 		}
 		switch {

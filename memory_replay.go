@@ -183,17 +183,15 @@ func (s *MemoryStore) replay(m *memReplay, events, room int, now memInstant) (qu
 }
 
 // wants reports whether the event is one that the replay is for, and what a delivery of it repeats. Pings and tests
-// count for nothing, and what was stored for one is nothing that anybody missed.
+// count for nothing.
 func (m *memReplay) wants(e *memEvent) (of string, wanted bool) {
 	if !m.endpoint.Subscribes(e.Type) {
 		return "", false
 	}
-	missed := m.Missed && m.endpoint.missed(e)
+	missed := m.Missed && !e.direct && m.endpoint.missed(e)
 	for d := e.deliveries; d != nil; d = d.next { // the newest first
 		switch {
-		case d.Kind.Once():
-			missed = false
-		case d.endpoint != m.endpoint:
+		case d.Kind.Once(), d.endpoint != m.endpoint:
 		case d.State != DeliveryFailed:
 			return "", false
 		default:

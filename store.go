@@ -49,8 +49,8 @@ type Outbox interface {
 	// is reached.
 	//
 	// A request with Direct set MUST make exactly one delivery for each of its events, to the named endpoint and to no
-	// other, whatever its state, window and subscriptions, and MUST lease it to the caller, or with Direct.Queued make it
-	// pending and due at once;
+	// other, whatever its state, window and subscriptions, and MUST lease it to the caller, or with Direct.Queued make
+	// it pending and due at once;
 	// the event may be a stored one, which is then not stored again.
 	// If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing. If the body of a stored
 	// event was removed by Prune or erased, it MUST return [ErrBodyPruned], whatever the digest, and store nothing:
@@ -124,8 +124,8 @@ type Queue interface {
 	// (0 counts as 1).
 	// Leases to an endpoint with a Rate MUST keep to it, over all owners and however often its rate or burst is
 	// changed: at most Burst at once, and then one each 1/Rate of a second (Endpoint.Pace). A change keeps how many
-	// leases the endpoint is ahead of its pace, up to the new Burst: one that is lowered and raised again frees at most
-	// the difference. Without a Rate nothing is reckoned and nothing forgotten.
+	// leases the endpoint is ahead of its pace, up to the new Burst: one that is lowered and raised again frees at
+	// most the difference. Without a Rate nothing is reckoned and nothing forgotten.
 	// Leases of Direct requests MUST NOT count, nor wait; a lease that is given back counts as one that was used.
 	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set.
 	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being
@@ -302,9 +302,9 @@ type Upkeep interface {
 	EraseDelivery(ctx context.Context, tenant, id string) error
 
 	// EraseTenant removes a part of all that a tenant has, about max rows: endpoints, events, deliveries, attempts,
-	// gaps, replays. more says whether to come again. Nothing of it MUST be found after a call that answered false, and an
-	// outcome for one of its leases MUST be answered with false. The endpoints go first, so that nothing is queued
-	// meanwhile.
+	// gaps, replays. more says whether to come again. Nothing of it MUST be found after a call that answered false,
+	// and an outcome for one of its leases MUST be answered with false. The endpoints go first, so that nothing is
+	// queued meanwhile.
 	EraseTenant(ctx context.Context, tenant string, max int) (more bool, err error)
 
 	// Tenants returns the tenants that have endpoints which are not deleted: at most max of them, in the order of
@@ -323,14 +323,15 @@ type Upkeep interface {
 //   - with Missed, there is none at all, and the event was stored while one of the endpoint's gaps was open. Where
 //     transactions overlap, that is until a few seconds after it closed.
 //
-// Pings and tests are none of these deliveries, and an event that was stored for one of them was missed by nobody.
+// Pings and tests are none of these deliveries. An event that a Direct request stored, since it was not there, MUST
+// count as missed by nobody.
 //
 // It is queued as a delivery of KindRedelivery, pending and due at once, that names the replay's AskedBy and the last
 // of the failed ones as RedeliveryOf. An event whose contents were removed is counted as Skipped instead.
 type Replays interface {
-	// CreateReplay stores a new replay, with the store's time as CreatedAt and Since as Reached. Its id is one that the
-	// tenant has not used. If Until is zero or in the future it MUST be set to CreatedAt. Errors: [ErrNotFound] for an
-	// endpoint that the tenant does not have, [ErrReplayRunning] if it has a replay that runs.
+	// CreateReplay stores a new replay, with the store's time as CreatedAt and Since as Reached. Its id is one that
+	// the tenant has not used. If Until is zero or in the future it MUST be set to CreatedAt. Errors: [ErrNotFound]
+	// for an endpoint that the tenant does not have, [ErrReplayRunning] if it has a replay that runs.
 	CreateReplay(ctx context.Context, r Replay) (Replay, error)
 
 	// Replays returns the endpoint's replays, the newest first, 100 at most; a deleted endpoint's as well.
@@ -342,11 +343,11 @@ type Replays interface {
 	// ContinueReplay takes one step of one replay that runs: it looks at the next events, about req.Max of them, and
 	// queues what is to be queued, in one transaction, so that a step is done once and not at all otherwise.
 	//
-	// The replay whose last step is the longest ago MUST come first. Replays of an endpoint whose state does not queue,
-	// or for which req.Pending deliveries are pending or leased, MUST wait, and MUST NOT hold up others.
-	// A step MUST NOT queue so many that more than req.Pending are pending or leased. In a store that is full, which
-	// Enqueue answers with ErrStoreFull, replays MUST wait as well.
-	// Looked MUST count all events of the tenant that were looked at, and Reached be where the next step goes on.
+	// The replay whose last step is the longest ago MUST come first. Replays of an endpoint whose state does not
+	// queue, or for which req.Pending deliveries are pending or leased, MUST wait, and MUST NOT hold up others.
+	// A step MUST NOT queue so many that more than req.Pending are pending or leased. In a store that is full, as
+	// Enqueue says with [ErrStoreFull], replays wait as well.
+	// Looked counts all events of the tenant that were looked at, and Reached is where the next step goes on.
 	// The step after which there are no more events MUST end the replay, as ReplayDone, with Until as Reached. That of
 	// a deleted endpoint MUST end it as ReplayStopped.
 	ContinueReplay(ctx context.Context, req ReplayStep) (ReplayStepped, error)

@@ -10,7 +10,7 @@ import (
 
 const (
 	promiseGone     = "Nothing of it MUST be found after a call that answered false, and an outcome for one of its leases MUST be answered with false."
-	promiseEraseAll = "EraseTenant removes a part of all that a tenant has, about max rows: endpoints, events, deliveries, attempts, gaps."
+	promiseEraseAll = "EraseTenant removes a part of all that a tenant has, about max rows: endpoints, events, deliveries, attempts, gaps, replays."
 	promiseFirst    = "The endpoints go first, so that nothing is queued meanwhile."
 	promiseTenants  = "Tenants returns the tenants that have endpoints which are not deleted: at most max of them, in the order of their names' bytes, each greater than after."
 	promiseNameless = "The tenant \"\" is one where it has any, and is listed first: after is nil to begin with."

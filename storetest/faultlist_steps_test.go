@@ -92,7 +92,13 @@ var stepFaults = []fault{
 	{"replay", "a test counts", replaysBy(func(p *replayer) {
 		p.counts = func(d webhook.Delivery, e webhook.Endpoint) bool { return d.EndpointID == e.ID }
 	})},
-	{"replay", "pings and tests of others are missed", replaysBy(func(p *replayer) { p.private = func([]webhook.Delivery) bool { return false } })},
+	{"replay", "pings and tests of others are missed", replaysBy(func(p *replayer) { p.private = func(sight, []webhook.Delivery) bool { return false } })},
+	{"replay", "what was stored for a test is missed when the test is gone", replaysBy(func(p *replayer) {
+		p.private = func(_ sight, ds []webhook.Delivery) bool {
+			return slices.ContainsFunc(ds, func(d webhook.Delivery) bool { return d.Kind.Once() })
+		}
+	})},
+	{"replay", "the end is not reached", func(f *faulty) { f.replaysAs(func(r *webhook.Replay) { r.Reached = r.Since }) }},
 	{"replay", "it is queued once for each time that it failed", func(f *faulty) {
 		f.step = func(ctx context.Context, req webhook.ReplayStep) (webhook.ReplayStepped, error) {
 			step, err := f.Store.ContinueReplay(ctx, req)

@@ -12,6 +12,8 @@ const (
 	promiseWhich  = "- with Failed, one of them failed that was no ping and no test, or - with Missed, there is none at all, and the event was stored while one of the endpoint's gaps was open."
 )
 
+const promiseNobodys = "An event that a Direct request stored, since it was not there, MUST count as missed by nobody."
+
 // replayEventCases are about which events are queued again.
 var replayEventCases = []kase{
 	{
@@ -249,6 +251,26 @@ var replayEventCases = []kase{
 			c.replayAll()
 			c.list("events", c.waiting(e), []string{event.ID, missed[0].ID, missed[1].ID})
 			c.list("events of the other endpoint", c.waiting(other), []string{leases[1].Delivery.EventID})
+		},
+	},
+	{
+		name:    "what was stored for one endpoint",
+		promise: promiseNobodys,
+		f: func(c *check) {
+			tested, off := c.endpoint("t", subscribed(ceased)), c.endpoint("t", state(webhook.EndpointDisabled))
+			test := c.direct(tested, webhook.KindTest)
+			c.record(outcome(test, webhook.OutcomeDelivered))
+			c.outlast()
+			again := c.resend(tested, test.Event.ID)
+			c.prune(webhook.PruneRequest{Deliveries: c.tick})
+			equal(c, "deliveries", len(c.deliveries("t", webhook.DeliveryFilter{EventID: test.Event.ID})), 1)
+			want := ids(c.emit("t", 1))
+			c.turn(off, webhook.EndpointActive)
+			c.pass()
+			c.replay(off)
+			c.replayAll()
+			c.list("events", c.waiting(off), want)
+			c.record(outcome(again, webhook.OutcomeDelivered))
 		},
 	},
 	{

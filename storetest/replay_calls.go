@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	promiseReplay      = "CreateReplay stores a new replay, with the store's time as CreatedAt."
-	promiseUntil       = "If Until is zero or in the future it MUST be set to that time."
+	promiseReplay      = "CreateReplay stores a new replay, with the store's time as CreatedAt and Since as Reached."
+	promiseUntil       = "If Until is zero or in the future it MUST be set to CreatedAt."
 	promiseOneReplay   = "Errors: [ErrNotFound] for an endpoint that the tenant does not have, [ErrReplayRunning] if it has a replay that runs."
-	promiseReplayOrder = "Replays returns the endpoint's replays, the newest first, 100 at most."
+	promiseReplayOrder = "Replays returns the endpoint's replays, the newest first, 100 at most; a deleted endpoint's as well."
 	promiseStop        = "StopReplay ends a replay as it is; one that has ended MUST NOT change."
 )
 
@@ -34,7 +34,7 @@ var replayCallCases = []kase{
 			t1 := c.now()
 			c.during("CreatedAt", got.CreatedAt, t0, t1)
 			want := asked
-			want.CreatedAt, want.Until, want.Reached = got.CreatedAt, got.Until, got.Reached
+			want.CreatedAt, want.Until, want.Reached = got.CreatedAt, got.Until, asked.Since
 			c.same("replay", got, want)
 			c.same("replay as it is read", c.replayOf(got), got)
 		},

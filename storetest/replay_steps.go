@@ -14,7 +14,7 @@ const (
 	promiseTurn   = "The replay whose last step is the longest ago MUST come first."
 	promiseWait   = "Replays of an endpoint whose state does not queue, or for which req.Pending deliveries are pending or leased, MUST wait, and MUST NOT hold up others."
 	promiseRoom   = "A step MUST NOT queue so many that more than req.Pending are pending or leased."
-	promiseDone   = "The step after which there are no more events MUST end the replay, as ReplayDone."
+	promiseDone   = "The step after which there are no more events MUST end the replay, as ReplayDone, with Until as Reached."
 	promiseOrphan = "That of a deleted endpoint MUST end it as ReplayStopped."
 )
 
@@ -261,6 +261,7 @@ var replayStepCases = []kase{
 				r = c.replayOf(r)
 				equal(c, "state", r.State, webhook.ReplayDone)
 				c.during("FinishedAt", r.FinishedAt, t0, t1)
+				c.during("Reached", r.Reached, r.Until, r.Until)
 				equal(c, "what a step does after it", c.step(most, pending), webhook.ReplayStepped{})
 			}
 			done(c.replay(e), 10, 10) // there are no events

@@ -26,7 +26,7 @@ type replayer struct {
 	counts     func(d webhook.Delivery, e webhook.Endpoint) bool // whether a delivery counts for the endpoint
 	got        func(d webhook.Delivery) bool                     // whether it has the event by that, or is about to
 	missed     func(at time.Time, gaps []webhook.Gap) bool       // whether the endpoint did, if it has no delivery of it
-	private    func(ds []webhook.Delivery) bool                  // whether the event was stored for a ping or a test
+	private    func(s sight, ds []webhook.Delivery) bool         // whether the event was stored for one endpoint
 	turns      func(running []*replaying)                        // puts them in the order in which they are looked at
 	queues     func(s webhook.EndpointState) bool                // whether replays go on in it
 	room       func(pending int64, bound int) bool               // whether one more may be queued
@@ -43,6 +43,7 @@ type sight struct {
 	tenant string
 	event  webhook.Event
 	at     time.Time
+	direct bool
 }
 
 // replaying is a replay and what it has looked at.
@@ -65,9 +66,7 @@ func replaysBy(change func(p *replayer)) func(f *faulty) {
 			missed: func(at time.Time, gaps []webhook.Gap) bool {
 				return slices.ContainsFunc(gaps, func(g webhook.Gap) bool { return !at.Before(g.From) && (g.To.IsZero() || !at.After(g.To)) })
 			},
-			private: func(ds []webhook.Delivery) bool {
-				return slices.ContainsFunc(ds, func(d webhook.Delivery) bool { return d.Kind.Once() })
-			},
+			private: func(s sight, _ []webhook.Delivery) bool { return s.direct },
 			turns: func(running []*replaying) {
 				slices.SortStableFunc(running, func(a, b *replaying) int { return cmp.Compare(a.step, b.step) })
 			},
@@ -92,7 +91,7 @@ func (p *replayer) enqueue(ctx context.Context, req webhook.EnqueueRequest) (web
 	for _, e := range req.Events {
 		known := slices.ContainsFunc(p.saw, func(s sight) bool { return s.tenant == req.Tenant && s.event.ID == e.ID })
 		if err == nil && !known {
-			p.saw = append(p.saw, sight{req.Tenant, e, time.Now()})
+			p.saw = append(p.saw, sight{req.Tenant, e, time.Now(), req.Direct != nil})
 		}
 	}
 	return result, err
@@ -221,7 +220,7 @@ func (p *replayer) take(ctx context.Context, r *replaying, e webhook.Endpoint, p
 		}
 	}
 	if p.last(len(left)) {
-		r.State, r.FinishedAt = webhook.ReplayDone, time.Now()
+		r.State, r.FinishedAt, r.Reached = webhook.ReplayDone, time.Now(), r.Until
 	}
 	return queued, nil
 }
@@ -234,7 +233,7 @@ func (p *replayer) wants(r webhook.Replay, e webhook.Endpoint, s sight, ds []web
 	case len(mine) > 0: // the newest first
 		return mine[0].ID, r.Failed
 	}
-	return "", r.Missed && !p.private(ds) && p.missed(s.at, gaps)
+	return "", r.Missed && !p.private(s, ds) && p.missed(s.at, gaps)
 }
 
 // TestReplaysByTheRulesAreSound: what a change of the rules is noticed for is the change.

@@ -32,7 +32,7 @@ func (l *ledger) enqueue(ctx context.Context, n *node, req webhook.EnqueueReques
 		case known != nil && req.Direct == nil:
 			continue // a repetition changes nothing: compare sees that there is no second delivery
 		case known == nil:
-			known = &event{key: key, kind: e.Type, digest: e.Digest(), body: slices.Clone(e.Body), stored: now, once: req.Direct != nil && req.Direct.Kind.Once()}
+			known = &event{key: key, kind: e.Type, digest: e.Digest(), body: slices.Clone(e.Body), stored: now, direct: req.Direct != nil}
 			l.events[key] = known
 			fresh = true
 		}

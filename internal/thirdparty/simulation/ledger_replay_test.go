@@ -162,9 +162,6 @@ func (l *ledger) stepped(r *replay, stored *webhook.Replay, res *webhook.ReplayS
 		r.past = e.place
 		of, wanted := r.wants(e, had[e])
 		ids := made[e.key.id]
-		if e.once && len(had[e]) == 0 && !l.hasOnce(e) { // see TestWhatWasStoredForATestIsMissedByNobody
-			wanted = len(ids) > 0 || e.bare && stored.Skipped > r.Skipped
-		}
 		delete(made, e.key.id)
 		switch {
 		case wanted && e.bare:
@@ -258,20 +255,10 @@ func (r *replay) wants(e *event, had []*delivery) (of string, wanted bool) {
 	return of, r.Failed && of != "" || r.Missed && len(had) == 0 && r.at.misses(e)
 }
 
-// hasOnce reports whether there is a ping or a test of the event.
-func (l *ledger) hasOnce(e *event) bool {
-	for _, d := range l.deliveries {
-		if d.of == e && d.Kind.Once() {
-			return true
-		}
-	}
-	return false
-}
-
 // misses reports whether the endpoint had a gap when the event was stored.
 func (ep *endpoint) misses(e *event) bool {
 	within := func(g gap) bool { return e.place > g.after && e.place <= g.upTo }
-	return !e.once && (ep.gap != nil && e.place > ep.gap.after || slices.ContainsFunc(ep.gaps, within))
+	return !e.direct && (ep.gap != nil && e.place > ep.gap.after || slices.ContainsFunc(ep.gaps, within))
 }
 
 // madeNow are the deliveries to an endpoint that the last call has made, by their events.

@@ -62,7 +62,7 @@ type event struct {
 	body    []byte
 	stored  time.Time
 	place   uint64   // in the order of storing
-	once    bool     // stored for a ping or a test
+	direct  bool     // stored for one endpoint
 	bare    bool     // its contents were removed from the store, if they were
 	erased  bool     // by its owner
 	matched []string // endpoints, as they were when it was stored

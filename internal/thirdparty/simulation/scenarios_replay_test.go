@@ -98,7 +98,6 @@ func TestAReplayLeavesRoomForNewEvents(t *testing.T) {
 // An event was stored for a test. Whoever was off meanwhile has not missed it, also when the test's delivery has had its
 // time and only another one is left of it.
 func TestWhatWasStoredForATestIsMissedByNobody(t *testing.T) {
-	t.Skip("the MemoryStore asks for a ping or a test that is still there, and not what the event was stored for")
 	scenario(t, standard(), func(t *testing.T, w *world) {
 		n := w.start()
 		tested := w.add(n, "", []string{"*"}, secretText(1), false)
