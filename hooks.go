@@ -102,7 +102,7 @@ func (s *settled) info() AttemptInfo {
 	case OutcomeInterrupted:
 		d.Interrupted++
 		d.State = DeliveryPending
-		if d.Kind.Once() || d.Interrupted >= MaxInterrupted {
+		if d.Interrupted >= MaxInterrupted {
 			d.State, d.Reason = DeliveryFailed, FailInterrupted
 		}
 	case OutcomeDeferred:
@@ -147,7 +147,7 @@ func (e *engine) news(s *settled) func(context.Context) {
 	case s.info().Delivery.State == DeliveryFailed:
 		about("GivenUp", h.GivenUp)
 	}
-	if s.applied && s.judged {
+	if s.applied {
 		calls = append(calls, e.changes(EndpointChange{of, s.before, s.after})...)
 	}
 	if len(calls) == 0 {

@@ -17,8 +17,7 @@ type settled struct {
 	lease   *Lease
 	held    bool // run.hold counts its slot
 	applied bool // by the store, which recorded it
-	// before and after are the endpoint's health around the outcome, where judged says that it was judged.
-	judged        bool
+	// before and after are the endpoint's health around the outcome, if it was judged by it: else both are zero.
 	before, after Health
 }
 
@@ -201,7 +200,7 @@ func (e *engine) recordOnce(ctx context.Context, batch []settled) error {
 		outcomes[i] = s.Outcome
 		if judge := s.Outcome.Judge; judge != nil {
 			outcomes[i].Judge = func(h Health, now time.Time) Health {
-				s.judged, s.before, s.after = true, h, judge(h, now) // a store may call it again, if its transaction has to be repeated: the last call counts
+				s.before, s.after = h, judge(h, now) // a store may call it again, if its transaction has to be repeated: the last call counts
 				return s.after
 			}
 		}

@@ -64,7 +64,7 @@ func (d *Dispatcher) Replay(ctx context.Context, r Replay) (Replay, error) {
 			AskedBy: r.AskedBy, State: ReplayRunning,
 		})
 	})
-	if r := d.run.Load(); err == nil && r != nil { // elsewhere it is found within replayIdle
+	if r := d.run.Load(); r != nil { // elsewhere it is found within replayIdle
 		select {
 		case r.replays <- struct{}{}:
 		default:
@@ -109,11 +109,7 @@ func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string
 		if err != nil {
 			return 0, err
 		}
-		defer func() {
-			if queued > 0 {
-				d.Wake(ctx)
-			}
-		}()
+		defer d.Wake(ctx) // also for what was queued before an error
 		for i := range endpoints {
 			to := &endpoints[i]
 			if !to.Subscribes(e.Type) || !to.Health.State.Queues() {

@@ -53,6 +53,20 @@ func TestAnEventIsSentAgainToAll(t *testing.T) {
 	})
 }
 
+// listless is a store that cannot list endpoints now.
+type listless struct{ webhook.Store }
+
+func (listless) Endpoints(context.Context, string) ([]webhook.Endpoint, error) { return nil, errAway }
+
+func TestAnEventIsNotSentAgainWhileTheStoreIsAway(t *testing.T) {
+	t.Parallel()
+	r := rigOn(t, listless{webhook.NewMemoryStore(nil)}, webhooktest.NewReceiver(t), nil)
+	event := r.emit()
+	queued, err := r.d.RedeliverEvent(r.ctx, event.ID, "ops")
+	require.ErrorIs(t, err, errAway)
+	require.Zero(t, queued)
+}
+
 // TestAnEventIsSentAgainInPart deletes one endpoint meanwhile, and then the store fails.
 func TestAnEventIsSentAgainInPart(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -291,6 +291,24 @@ func TestAReplayGoesOnWhenTheStoreIsBack(t *testing.T) {
 	})
 }
 
+// silentReplays is a store that is asked for a step and does not answer.
+type silentReplays struct{ webhook.Store }
+
+func (silentReplays) ContinueReplay(ctx context.Context, _ webhook.ReplayStep) (webhook.ReplayStepped, error) {
+	<-ctx.Done()
+	return webhook.ReplayStepped{}, ctx.Err()
+}
+
+func TestStoppingAReplayIsNoTrouble(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var book logbook
+		r := rigOn(t, silentReplays{webhook.NewMemoryStore(nil)}, webhooktest.NewReceiver(t), func(c *webhook.Config) { c.Logger = book.logger() }).run()
+		time.Sleep(time.Minute)
+		r.stop()
+		require.Empty(t, book.lines("replay"))
+	})
+}
+
 func TestRunSeldomLooksForReplays(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := &stumbling{Store: webhook.NewMemoryStore(nil)}

@@ -74,6 +74,7 @@ func TestAnAttemptsErrorAndStatusAreLogged(t *testing.T) {
 		require.Len(t, lines, 1)
 		require.Contains(t, lines[0], "status=200")
 		require.NotContains(t, lines[0], "error=")
+		require.Empty(t, book.lines("panicked"))
 	})
 }
 
