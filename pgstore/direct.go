@@ -44,8 +44,8 @@ told AS (
 SELECT ` + deliveryColumns + `, d.token::text, d.leased_at FROM made d WHERE d.turn = 2`
 )
 
-// direct makes deliveries for one endpoint, leased or queued. It is what a person waits for who pressed a button, so it goes
-// alone.
+// direct makes deliveries for one endpoint, leased or queued. It is what a person waits for who pressed a button, so
+// it goes alone.
 func (s *Store) direct(ctx context.Context, tenant string, events []prepared, to *webhook.Direct) (webhook.EnqueueResult, error) {
 	var args eventArgs
 	var types []string

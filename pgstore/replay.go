@@ -15,8 +15,8 @@ const (
 	r.looked, r.queued, r.skipped`
 
 	// writers are the transactions that are writing events now. Each takes this lock before it reads the clock for
-	// stored_at, and has it until it has ended and everybody sees what it wrote. What holds the lock for anything else,
-	// as Prune does, is soon over. $2 is the table.
+	// stored_at, and has it until it has ended and everybody sees what it wrote. What holds the lock for anything
+	// else, as Prune does, is soon over. $2 is the table.
 	writers = `SELECT k.virtualtransaction FROM pg_locks k
 		WHERE k.locktype = 'relation' AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 			AND k.relation = $2::text::regclass AND k.mode = 'RowExclusiveLock'`
@@ -36,7 +36,8 @@ RETURNING ` + replayColumns
 
 	sqlStopReplay = `UPDATE {replays} SET state = 'stopped', finished_at = clock_timestamp() WHERE tenant = $1::text AND id = $2::text AND state = 'running'`
 
-	// Whoever runs it has the lane. Who has the replay may wait for that, and will then see that the endpoint is deleted.
+	// Whoever runs it has the lane. Who has the replay may wait for that, and will then see that the endpoint is
+	// deleted.
 	sqlStopReplays = `
 WITH mine AS MATERIALIZED (
 	SELECT tenant, id FROM {replays} WHERE tenant = $1::text AND endpoint_id = $2::text AND state = 'running' FOR UPDATE SKIP LOCKED

@@ -37,8 +37,8 @@ const sqlReplaysRun = `SELECT EXISTS (SELECT FROM {replays} WHERE state = 'runni
 // sqlStep looks at the next events of a replay. Whoever runs it has the replay and the lane, by an earlier statement,
 // so that it sees all that was done under them before. $3 is how many events, $4 how many deliveries may be pending.
 //
-// Of the gaps that opened before an event was stored only the last can have been open then: they follow one another. An
-// event that began while it was open may be stored some seconds after it was closed. $5 is how many.
+// Of the gaps that opened before an event was stored only the last can have been open then: they follow one another.
+// An event that began while it was open may be stored some seconds after it was closed. $5 is how many.
 //
 // The events that are queued again are locked, so that neither they nor their bodies are removed before their
 // deliveries are there, and in the order in which all others lock them. Their deliveries fall due one after the other,
@@ -147,7 +147,7 @@ func (s *Store) ContinueReplay(ctx context.Context, req webhook.ReplayStep) (web
 	return stepped, nil
 }
 
-// lateness is how much later an event may be stored than the gap was closed in which it was missed: as long as it takes
-// from when a statement sees the open gap until it reads the clock, and from when the gap's transaction reads it until it
-// is committed.
+// lateness is how much later an event may be stored than the gap was closed in which it was missed: as long as it
+// takes from when a statement sees the open gap until it reads the clock, and from when the gap's transaction reads it
+// until it is committed.
 const lateness = 5 * time.Second

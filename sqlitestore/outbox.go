@@ -58,8 +58,8 @@ func (o *outbox) enqueue(ctx context.Context, req webhook.EnqueueRequest) (resul
 	if _, err := o.tx.ExecContext(background, `SAVEPOINT webhook_enqueue`); err != nil {
 		return result, err
 	}
-	// The lock comes before the clock is read: else what waits for the lock is stored as of a time that a replay, or the
-	// end of a gap, has left behind meanwhile.
+	// The lock comes before the clock is read: else what waits for the lock is stored as of a time that a replay, or
+	// the end of a gap, has left behind meanwhile.
 	_, err = o.tx.ExecContext(background, `UPDATE webhook_schema SET version = version WHERE false`)
 	if err == nil {
 		t := newTxn(o.tx, nil)

@@ -32,7 +32,8 @@ func (r *replay) dest() []any {
 	}
 }
 
-// behindAll puts a replay behind all others that run. Where the clock was set back, now may lie before their last steps.
+// behindAll puts a replay behind all others that run. Where the clock was set back, now may lie before their last
+// steps.
 const behindAll = `max(?, 1 + coalesce((SELECT stepped_at FROM webhook_replays INDEXED BY webhook_replays_running WHERE state = 'running' ORDER BY stepped_at DESC LIMIT 1), 0))`
 
 var (

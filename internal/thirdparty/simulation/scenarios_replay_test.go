@@ -30,8 +30,8 @@ func (w *world) repeated() map[string]int {
 	return out
 }
 
-// The store has taken a step, and the process does not hear of it; or the process dies with the answer on its way. What
-// comes next goes on after that step, and nothing is sent twice.
+// The store has taken a step, and the process does not hear of it; or the process dies with the answer on its way.
+// What comes next goes on after that step, and nothing is sent twice.
 func TestAStepWhoseAnswerIsLostIsTakenOnce(t *testing.T) {
 	for name, what := range map[string]fault{"lost": {kind: after}, "late": {kind: late, delay: 20 * time.Second}, "stalled": {kind: stalls, delay: 20 * time.Second}} {
 		for _, dies := range []bool{false, true} {
@@ -66,7 +66,8 @@ func TestAStepWhoseAnswerIsLostIsTakenOnce(t *testing.T) {
 	}
 }
 
-// A replay queues behind what is there, and new events do not come behind all of it: so many wait as half a backlog is.
+// A replay queues behind what is there, and new events do not come behind all of it: so many wait as half a backlog
+// is.
 func TestAReplayLeavesRoomForNewEvents(t *testing.T) {
 	s := standard()
 	s.Policy, s.Backlog, s.PauseAfter = webhook.Schedule{time.Second}, 10, 1000
@@ -95,8 +96,8 @@ func TestAReplayLeavesRoomForNewEvents(t *testing.T) {
 	})
 }
 
-// An event was stored for a test. Whoever was off meanwhile has not missed it, also when the test's delivery has had its
-// time and only another one is left of it.
+// An event was stored for a test. Whoever was off meanwhile has not missed it, also when the test's delivery has had
+// its time and only another one is left of it.
 func TestWhatWasStoredForATestIsMissedByNobody(t *testing.T) {
 	scenario(t, standard(), func(t *testing.T, w *world) {
 		n := w.start()

@@ -205,8 +205,8 @@ func (w *world) canary(t failer, n *node) {
 	}
 }
 
-// replayCanary starts a replay of nothing when everything is well, not through the process that runs: it must find it by
-// itself.
+// replayCanary starts a replay of nothing when everything is well, not through the process that runs: it must find it
+// by itself.
 func (w *world) replayCanary(t failer, n *node) {
 	t.Helper()
 	for _, key := range w.existing() {
