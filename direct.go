@@ -15,15 +15,16 @@ import (
 // but 2xx is followed by a second one with the other secret in X-Meshia-Signature, and that one is returned. Errors:
 // [ErrNotFound]; [ErrKeyMissing], or the [Config.Sealer]'s own, if the secret could not be opened.
 func (d *Dispatcher) Ping(ctx context.Context, endpointID string) (Delivery, error) {
-	event := func(to Endpoint) (Event, string, error) {
-		return ping.New("", PingData{WebhookID: to.ID, Events: to.Events}), "", nil
+	asked := Direct{EndpointID: endpointID, Kind: KindPing}
+	event := func(to Endpoint) (Event, error) {
+		return ping.New("", PingData{WebhookID: to.ID, Events: to.Events}), nil
 	}
-	first, tried, err := d.direct(ctx, "ping", endpointID, KindPing, "", event)
+	first, tried, err := d.direct(ctx, "ping", asked, "", event)
 	if err != nil || tried.Attempt.Result != AttemptFailed || tried.Attempt.Status == 0 || len(live(tried.lease.Endpoint.Secrets, time.Now())) < 2 {
 		return first, err
 	}
 	// It has one attempt, so that a wrong guess at which secret the receiver knows would be final.
-	second, _, err := d.direct(ctx, "ping", endpointID, KindPing, tried.Attempt.SecretID, event)
+	second, _, err := d.direct(ctx, "ping", asked, tried.Attempt.SecretID, event)
 	return second, err
 }
 
@@ -31,12 +32,12 @@ func (d *Dispatcher) Ping(ctx context.Context, endpointID string) (Delivery, err
 // its one attempt. The event goes out under a new id, so that neither the receiver takes it for one that it knows, nor
 // a later Emit of the same event is taken for a repetition. Errors: as Emit and Ping.
 func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, e Event) (Delivery, error) {
-	delivery, _, err := d.direct(ctx, "send test", endpointID, KindTest, "", func(Endpoint) (Event, string, error) {
+	delivery, _, err := d.direct(ctx, "send test", Direct{EndpointID: endpointID, Kind: KindTest}, "", func(Endpoint) (Event, error) {
 		if err := d.checkEvent(&e); err != nil {
-			return Event{}, "", err
+			return Event{}, err
 		}
 		e.ID = id.New("evt_")
-		return e, "", nil
+		return e, nil
 	})
 	return delivery, err
 }
@@ -45,25 +46,39 @@ func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, e Event) (
 // own. The event keeps its id, by which the receiver knows it. It returns the new delivery after its first attempt; if
 // that fails, it is retried by the same policy as any other. Errors: as Ping, [ErrNotFound] where the delivery, its
 // event or its endpoint is gone, and [ErrBodyPruned] where only the event's contents are.
-func (d *Dispatcher) Redeliver(ctx context.Context, deliveryID string) (Delivery, error) {
+func (d *Dispatcher) Redeliver(ctx context.Context, deliveryID string, opts ...RedeliverOption) (Delivery, error) {
+	asked := Direct{Kind: KindRedelivery, RedeliveryOf: deliveryID}
+	for _, opt := range opts {
+		opt(&asked)
+	}
+	if err := checkAskedBy(asked.AskedBy); err != nil {
+		return Delivery{}, fmt.Errorf("webhook: redeliver: %w", err)
+	}
 	old, err := read(d, "redeliver", func() (Delivery, error) { return d.store.Delivery(ctx, d.tenant, deliveryID) })
 	if err != nil {
 		return Delivery{}, err
 	}
-	delivery, _, err := d.direct(ctx, "redeliver", old.EndpointID, KindRedelivery, "", func(Endpoint) (Event, string, error) {
+	asked.EndpointID = old.EndpointID
+	delivery, _, err := d.direct(ctx, "redeliver", asked, "", func(Endpoint) (Event, error) {
 		e, err := d.store.Event(ctx, d.tenant, old.EventID)
 		if err == nil && len(e.Body) == 0 {
 			err = ErrBodyPruned
 		}
-		return e, old.ID, err
+		return e, err
 	})
 	return delivery, err
 }
 
+// RedeliverOption is an option of [Dispatcher.Redeliver].
+type RedeliverOption func(*Direct)
+
+// AskedBy says who asked for a redelivery, in the caller's words: at most 255 bytes, which are kept with the delivery.
+func AskedBy(name string) RedeliverOption { return func(asked *Direct) { asked.AskedBy = name } }
+
 // direct makes a delivery for one endpoint and sends it here and now, through the same store and log as any other.
 // lastSecret is one that was tried in vain.
 func (d *Dispatcher) direct(
-	ctx context.Context, what, endpointID string, kind DeliveryKind, lastSecret string, event func(to Endpoint) (Event, string, error),
+	ctx context.Context, what string, asked Direct, lastSecret string, event func(to Endpoint) (Event, error),
 ) (Delivery, settled, error) {
 	fail := func(err error) (Delivery, settled, error) {
 		return Delivery{}, settled{}, fmt.Errorf("webhook: %s: %w", what, err)
@@ -71,22 +86,20 @@ func (d *Dispatcher) direct(
 	if err := d.allowed(); err != nil {
 		return fail(err)
 	}
-	to, err := d.store.Endpoint(ctx, d.tenant, endpointID)
+	to, err := d.store.Endpoint(ctx, d.tenant, asked.EndpointID)
 	if err != nil {
 		return fail(err)
 	}
-	e, of, err := event(to)
+	e, err := event(to)
 	if err != nil {
 		return fail(err)
 	}
 	if _, err := d.keys.target(ctx, &to, time.Now()); errors.Is(err, errNotOpened) {
 		return fail(err) // before anything is stored that could only be cancelled
 	}
-	asked := time.Now()
-	res, err := d.store.Enqueue(ctx, EnqueueRequest{
-		Tenant: d.tenant, Events: []Event{e},
-		Direct: &Direct{EndpointID: endpointID, Kind: kind, RedeliveryOf: of, Owner: d.owner, Term: d.term()},
-	})
+	asked.Owner, asked.Term = d.owner, d.term()
+	start := time.Now()
+	res, err := d.store.Enqueue(ctx, EnqueueRequest{Tenant: d.tenant, Events: []Event{e}, Direct: &asked})
 	if err != nil {
 		return fail(err)
 	}
@@ -97,7 +110,7 @@ func (d *Dispatcher) direct(
 	lease := &res.Leases[0]
 	lease.LastSecret = lastSecret
 	s := settled{lease: lease, Outcome: release(lease, 0)}
-	late := func() bool { return time.Since(asked) > leaseMargin/2 } // as in run.attempt
+	late := func() bool { return time.Since(start) > leaseMargin/2 } // as in run.attempt
 	if !late() && d.started(ctx, lease, late) {
 		out := newLine(ctx, d.cfg.Timeout)
 		s = d.attempt(out, lease)

@@ -310,10 +310,11 @@ func TestARedeliveryIsANewDeliveryOfTheSameEvent(t *testing.T) {
 		require.Equal(t, webhook.FailExhausted, old.Reason)
 
 		r.receiver.Script("", failing, ok)
-		d, err := r.d.Redeliver(r.ctx, old.ID)
+		d, err := r.d.Redeliver(r.ctx, old.ID, webhook.AskedBy("ops@example.com"))
 		require.NoError(t, err)
 		require.NotEqual(t, old.ID, d.ID)
 		require.Equal(t, old.ID, d.RedeliveryOf)
+		require.Equal(t, "ops@example.com", d.AskedBy)
 		require.Equal(t, webhook.KindRedelivery, d.Kind)
 		require.Equal(t, webhook.DeliveryPending, d.State, "it is repeated like any other")
 		time.Sleep(time.Minute)

@@ -75,7 +75,7 @@ func (d *Dispatcher) Replay(ctx context.Context, r Replay) (Replay, error) {
 
 func checkAskedBy(name string) error {
 	if len(name) > 255 || !isText(name) {
-		return field("replay", errors.New("who asked must be valid UTF-8 of at most 255 bytes, without U+0000"))
+		return field("asked by", errors.New("must be valid UTF-8 of at most 255 bytes, without U+0000"))
 	}
 	return nil
 }
