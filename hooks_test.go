@@ -265,6 +265,31 @@ func TestAHookKeepsWhatWasHandedOverMeanwhile(t *testing.T) {
 	})
 }
 
+// Nothing is handed over to an endpoint whose hooks have too many slots: it would only be given back.
+func TestNothingIsHandedOverWhileHooksTakeTooLong(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store, w, release := newProbe(), &witness{}, make(chan struct{})
+		w.stall = func(line string) {
+			if strings.HasPrefix(line, "delivered") {
+				<-release
+			}
+		}
+		r := rigOn(t, store, webhooktest.NewReceiver(t), func(c *webhook.Config) { c.Hooks, c.Slots, c.MaxInFlight = w.hooks(), 40, 1 }).run()
+		r.endpoint("hook")
+		for range 3 {
+			r.emit()
+			time.Sleep(time.Millisecond)
+		}
+		before := len(store.recorded())
+		r.emit()
+		time.Sleep(time.Second)
+		require.Len(t, store.recorded(), before)
+		close(release)
+		time.Sleep(time.Second)
+		require.Len(t, r.receiver.Requests(), 4)
+	})
+}
+
 // An endpoint whose outcomes no hook is told of has its slots back, also where they are recorded with others.
 func TestWhatNoHookIsToldOfKeepsNoSlot(t *testing.T) {
 	bubble(t, func(t *testing.T) {

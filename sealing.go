@@ -98,9 +98,9 @@ func (e *engine) open(ctx context.Context, of EndpointRef, stored Sealed) (Secre
 	}
 }
 
-// aged reports whether sealing the secret again would seal it better.
+// aged reports whether sealing the secret again would seal it better. It takes a sealer.
 func (e *engine) aged(stored Sealed) bool {
-	return e.cfg.Sealer != nil && (len(stored) == 0 || stored[0] != sealedBox || !e.cfg.Sealer.Newest(stored[1:]))
+	return len(stored) == 0 || stored[0] != sealedBox || !e.cfg.Sealer.Newest(stored[1:])
 }
 
 // Reseal seals anew, with the newest key of [Config.Sealer], every secret and header that is stored in the clear or

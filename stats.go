@@ -75,16 +75,13 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	for _, n := range h {
 		total += n
 	}
-	if total == 0 {
-		return 0
-	}
 	rank := max(int64(math.Ceil(min(max(q, 0), 1)*float64(total))), 1)
 	for i, n := range h {
 		if rank -= n; rank <= 0 {
 			return latencyBounds[min(i, len(latencyBounds)-1)]
 		}
 	}
-	return 0 // not reached: the classes add up to total
+	return 0 // nothing was counted
 }
 
 // Sum adds the hours up.

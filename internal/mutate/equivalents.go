@@ -215,4 +215,20 @@ var equivalents = []Equivalent{
 		"hooks.go", "engine.news", "if false && (len(calls) == 0) {",
 		"what tells nothing gives the slot back at once; the check saves a goroutine",
 	},
+	{
+		"hooks.go", "run.hold", "if false && (r.cfg.Hooks == nil) {",
+		"without hooks an endpoint has no more slots than its window, which is a third of what would be too many; the check saves the counting",
+	},
+	{
+		"hooks.go", "run.hold", "if (true || (was)) && !full {",
+		"a look more finds what there is",
+	},
+	{
+		"hooks.go", "run.hold", "if was && (true || (!full)) {",
+		"a look more finds what there is",
+	},
+	{
+		"sealing.go", "engine.aged", "return len(stored) == 0 || (false && (stored[0] != sealedBox)) || !e.cfg.Sealer.Newest(stored[1:])",
+		"what was stored open is sealed under no key",
+	},
 }
