@@ -210,6 +210,24 @@ func TestNothingIsStoredUnsealedWhileTheSealerIsAway(t *testing.T) {
 	require.Equal(t, before, r.stored(e.ID))
 }
 
+// A secret that signs no more need not be opened: the key that it is sealed with may be gone.
+func TestASecretWhoseOverlapIsOverIsNotOpened(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		first, second := sealingKey("1"), sealingKey("2")
+		old := newRig(t, webhooktest.NewReceiver(t), sealed(sealer(t, first)))
+		e := old.endpoint("hook")
+		both := rigOn(t, old.store, old.receiver, sealed(sealer(t, second, first)))
+		_, err := both.d.RotateSecret(t.Context(), e.ID, secretB, time.Hour)
+		require.NoError(t, err)
+		r := rigOn(t, old.store, old.receiver, sealed(sealer(t, second))).run()
+		time.Sleep(time.Hour)
+		r.emit()
+		time.Sleep(time.Minute)
+		require.Equal(t, webhook.DeliverySucceeded, r.only().State)
+		r.verified(r.receiver.Requests()[0], secretB)
+	})
+}
+
 // eventless is a store that cannot read events now.
 type eventless struct{ webhook.Store }
 

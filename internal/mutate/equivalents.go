@@ -76,11 +76,11 @@ var equivalents = []Equivalent{
 		"what begins four bytes before the end is a whole rune, or none: it is not cut",
 	},
 	{
-		"sender.go", "clipHeader", "if false && (size <= limit) {",
+		"sender.go", "clipHeader", "if false && (size <= limit && clean) {",
 		"a header that fits is then copied field by field, and says the same",
 	},
 	{
-		"sender.go", "clipHeader", "if size < limit {",
+		"sender.go", "clipHeader", "if size < limit && clean {",
 		"a header that just fits is then copied field by field, and says the same",
 	},
 	{
@@ -230,5 +230,9 @@ var equivalents = []Equivalent{
 	{
 		"sealing.go", "engine.aged", "return len(stored) == 0 || (false && (stored[0] != sealedBox)) || !e.cfg.Sealer.Newest(stored[1:])",
 		"what was stored open is sealed under no key",
+	},
+	{
+		"sender.go", "text", "if false && (isText(s)) {",
+		"nothing is replaced in what is text; the check saves the search",
 	},
 }
