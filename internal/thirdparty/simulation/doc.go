@@ -13,7 +13,7 @@
 // testdata/rapid/TestRegressions/, named TestRegressions-<what>.fail; such a file means something only as long as the
 // moves are drawn as they were, so what it showed belongs into a scenario too.
 //
-//	go test -run TestSimulation                 2 000 seeds, always the same
-//	SOAK=1 go test -run TestSimulation          10 000 fresh ones
+//	go test -run TestSimulation                 2 000 seeds, always the same; an eighth of them with -race
+//	SOAK=1 go test -run TestSimulation          10 000 fresh ones; likewise
 //	go test -run TestSimulation -rapid.seed=7   from this one on
 package simulation

@@ -323,7 +323,7 @@ func TestSimulation(t *testing.T) {
 	for i := range shards {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			checkSeeds(t, seeds/shards, base+uint64(i)*1_000_003)
+			checkSeeds(t, seeds/shards/seedShare, base+uint64(i)*1_000_003)
 		})
 	}
 	t.Cleanup(func() {
