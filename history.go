@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Event returns a stored event. Errors: [ErrNotFound].
@@ -42,4 +43,27 @@ func read[T any](d *Dispatcher, what string, call func() (T, error)) (T, error) 
 		return zero, fmt.Errorf("webhook: %s: %w", what, err)
 	}
 	return v, nil
+}
+
+// DeliveryFilter chooses deliveries; the zero value of a field is any.
+type DeliveryFilter struct {
+	EndpointID string
+	EventID    string
+	EventType  string
+	State      DeliveryState
+	Since      time.Time // created at or after
+	Until      time.Time // created before
+	// Limit is how many deliveries a page may hold. Through a Dispatcher 0 is 50, and more than MaxPage is MaxPage; in
+	// a store both are MaxPage.
+	Limit  int
+	Cursor string // DeliveryPage.NextCursor of the page before; empty for the first
+}
+
+// MaxPage is the most that a page of deliveries may hold.
+const MaxPage = 200
+
+// DeliveryPage is a page of deliveries.
+type DeliveryPage struct {
+	Deliveries []Delivery
+	NextCursor string
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 )
@@ -15,35 +14,18 @@ const memReadAtOnce = 2000
 
 // memLog lists deliveries as they were created. It is in the order of CreatedAt and ID too, unless the machine's clock
 // was set back.
-type memLog struct {
-	entries []memLogEntry
-	dropped int // how many entries have no delivery any more
-}
+type memLog struct{ memList[memDelivery] }
 
-type memLogEntry struct {
-	seq      uint64
-	delivery *memDelivery // nil: dropped
+func (l *memLog) add(d *memDelivery) {
+	l.entries = append(l.entries, memListEntry[memDelivery]{memPlace{seq: d.seq}, d})
 }
-
-func (l *memLog) add(d *memDelivery) { l.entries = append(l.entries, memLogEntry{d.seq, d}) }
 
 // before returns how many entries are older than seq.
 func (l *memLog) before(seq uint64) int {
-	return sort.Search(len(l.entries), func(i int) bool { return l.entries[i].seq >= seq })
+	return l.from(memPlace{seq: seq})
 }
 
-func (l *memLog) drop(d *memDelivery) {
-	l.entries[l.before(d.seq)].delivery = nil
-	l.dropped++
-	for len(l.entries) > 0 && l.entries[0].delivery == nil { // mostly it is the oldest that goes
-		l.entries = l.entries[1:]
-		l.dropped--
-	}
-	if l.dropped > len(l.entries)/2 {
-		l.entries = slices.DeleteFunc(slices.Clone(l.entries), func(e memLogEntry) bool { return e.delivery == nil })
-		l.dropped = 0
-	}
-}
+func (l *memLog) drop(d *memDelivery) { l.remove(memPlace{seq: d.seq}) }
 
 // Event implements [History].
 func (s *MemoryStore) Event(ctx context.Context, tenant, id string) (Event, error) {
@@ -129,14 +111,14 @@ func (m *memSearch) look(t *memTenant) {
 	for i := end - 1; i >= start; i-- {
 		e := log.entries[i]
 		m.before = e.seq
-		if e.delivery == nil || !m.filter.matches(&e.delivery.Delivery) {
+		if e.item == nil || !m.filter.matches(&e.item.Delivery) {
 			continue
 		}
 		if len(m.page.Deliveries) == m.filter.Limit {
 			m.done, m.more = true, true
 			return
 		}
-		m.page.Deliveries = append(m.page.Deliveries, e.delivery.Delivery)
+		m.page.Deliveries = append(m.page.Deliveries, e.item.Delivery)
 		m.last = e.seq
 	}
 	m.done = start == 0

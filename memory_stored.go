@@ -1,22 +1,10 @@
 package webhook
 
-import (
-	"slices"
-	"sort"
-	"time"
-)
+import "time"
 
 // memStored lists a tenant's events by when they were stored, so that a replay finds where it begins, and goes on where
 // it stopped, whatever was dropped meanwhile.
-type memStored struct {
-	entries []memStoredEntry
-	dropped int // how many entries have no event any more
-}
-
-type memStoredEntry struct {
-	memPlace
-	event *memEvent // nil: dropped
-}
+type memStored struct{ memList[memEvent] }
 
 // memPlace is where an event is in the order of storing. at is what a clock on the wall showed, counted from when the
 // store began: the times of replays are compared with it.
@@ -38,38 +26,22 @@ func (s *MemoryStore) file(e *memEvent, now memInstant) {
 }
 
 func (l *memStored) add(e *memEvent) {
-	l.entries = append(l.entries, memStoredEntry{e.place, e})
+	l.entries = append(l.entries, memListEntry[memEvent]{e.place, e})
 	if end := len(l.entries) - 1; end > 0 && e.place.before(l.entries[end-1].memPlace) { // the machine's clock was set back
 		at := l.from(e.place)
 		copy(l.entries[at+1:], l.entries[at:end])
-		l.entries[at] = memStoredEntry{e.place, e}
+		l.entries[at] = memListEntry[memEvent]{e.place, e}
 	}
-}
-
-// from is the index of the first entry that is not before p. All entries but the last one are in order.
-func (l *memStored) from(p memPlace) int {
-	return sort.Search(len(l.entries), func(i int) bool { return !l.entries[i].before(p) })
 }
 
 // next returns the first event that is not before p and before end, or nil.
 func (l *memStored) next(p, end memPlace) *memEvent {
 	for i := l.from(p); i < len(l.entries) && l.entries[i].before(end); i++ {
-		if e := l.entries[i].event; e != nil {
+		if e := l.entries[i].item; e != nil {
 			return e
 		}
 	}
 	return nil
 }
 
-func (l *memStored) drop(e *memEvent) {
-	l.entries[l.from(e.place)].event = nil
-	l.dropped++
-	for len(l.entries) > 0 && l.entries[0].event == nil { // mostly it is the oldest that goes
-		l.entries = l.entries[1:]
-		l.dropped--
-	}
-	if l.dropped > len(l.entries)/2 {
-		l.entries = slices.DeleteFunc(slices.Clone(l.entries), func(e memStoredEntry) bool { return e.event == nil })
-		l.dropped = 0
-	}
-}
+func (l *memStored) drop(e *memEvent) { l.remove(e.place) }

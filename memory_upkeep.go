@@ -223,7 +223,7 @@ func (s *MemoryStore) erase(t *memTenant, rows int, now memInstant) (done int) {
 			return done
 		}
 		done++
-		d := t.log.entries[0].delivery // the oldest is never one that was dropped
+		d := t.log.entries[0].item // the oldest is never one that was dropped
 		switch d.State {
 		case DeliveryPending:
 			s.unwait(d)

@@ -171,3 +171,16 @@ func (r *run) replay(ctx context.Context) {
 		timer.Reset(wait)
 	}
 }
+
+// ReplayStep bounds what one call of ContinueReplay does.
+type ReplayStep struct {
+	Max     int // events looked at, about
+	Pending int // deliveries of the endpoint that may be pending or leased after it
+}
+
+// ReplayStepped is what one call of ContinueReplay did.
+type ReplayStepped struct {
+	Stepped bool // a step was taken; false: no replay can go on now
+	Waiting bool // where none was taken: replays run, and wait
+	Queued  bool // something was queued for Claim
+}

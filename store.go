@@ -353,57 +353,6 @@ type Replays interface {
 	ContinueReplay(ctx context.Context, req ReplayStep) (ReplayStepped, error)
 }
 
-// ReplayStep bounds what one call of ContinueReplay does.
-type ReplayStep struct {
-	Max     int // events looked at, about
-	Pending int // deliveries of the endpoint that may be pending or leased after it
-}
-
-// ReplayStepped is what one call of ContinueReplay did.
-type ReplayStepped struct {
-	Stepped bool // a step was taken; false: no replay can go on now
-	Waiting bool // where none was taken: replays run, and wait
-	Queued  bool // something was queued for Claim
-}
-
-// PruneRequest says what a store need not keep.
-type PruneRequest struct {
-	Deliveries time.Duration // finished deliveries older than this, and what belongs to them; 0: never
-	Bodies     time.Duration // contents of events older than this; 0: with their deliveries
-	Max        int           // rows at most, about
-}
-
-// PruneResult is what a call of Prune removed.
-type PruneResult struct {
-	Deliveries int  // deliveries
-	Events     int  // events
-	Bodies     int  // events whose contents were removed
-	More       bool // there is more to remove now
-}
-
-// DeliveryFilter chooses deliveries; the zero value of a field is any.
-type DeliveryFilter struct {
-	EndpointID string
-	EventID    string
-	EventType  string
-	State      DeliveryState
-	Since      time.Time // created at or after
-	Until      time.Time // created before
-	// Limit is how many deliveries a page may hold. Through a Dispatcher 0 is 50, and more than MaxPage is MaxPage; in
-	// a store both are MaxPage.
-	Limit  int
-	Cursor string // DeliveryPage.NextCursor of the page before; empty for the first
-}
-
-// MaxPage is the most that a page of deliveries may hold.
-const MaxPage = 200
-
-// DeliveryPage is a page of deliveries.
-type DeliveryPage struct {
-	Deliveries []Delivery
-	NextCursor string
-}
-
 // Waker is what a store implements whose events may come from other processes: telling the other dispatchers, and
 // hearing from them.
 type Waker interface {

@@ -85,3 +85,18 @@ func (e *engine) tidy(ctx context.Context) {
 		timer.Reset(pruneEvery)
 	}
 }
+
+// PruneRequest says what a store need not keep.
+type PruneRequest struct {
+	Deliveries time.Duration // finished deliveries older than this, and what belongs to them; 0: never
+	Bodies     time.Duration // contents of events older than this; 0: with their deliveries
+	Max        int           // rows at most, about
+}
+
+// PruneResult is what a call of Prune removed.
+type PruneResult struct {
+	Deliveries int  // deliveries
+	Events     int  // events
+	Bodies     int  // events whose contents were removed
+	More       bool // there is more to remove now
+}
