@@ -4,8 +4,71 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 	"time"
+)
+
+// Attempt is one request to an endpoint, as it is logged.
+type Attempt struct {
+	Number    int       // 1, 2, 3 ... within the delivery, without gaps
+	StartedAt time.Time // when it was sent; for an interrupted one whose process died, when it was claimed
+	Result    AttemptResult
+	Error     ErrorClass // empty if delivered
+	Detail    string     // the error in words that its endpoint's owner may read; at most 256 bytes
+	Status    int        // the response's status; 0 if there was none
+
+	Latency time.Duration // from the start until the response was read, or the attempt failed
+	Phases  Phases
+	// RemoteAddr is the address that answered, as ip:port. Empty if no connection was made.
+	RemoteAddr string
+
+	RequestHeader  http.Header // as sent, without the signatures; the body is the event's
+	ResponseHeader http.Header
+	ResponseBody   []byte // at most Config.MaxResponseBytes, cut between runes
+	Truncated      bool   // the response's body was longer than what is kept
+
+	// SecretID names the secret that signed X-Meshia-Signature. Empty if the request was not signed.
+	SecretID string
+}
+
+// Phases says where an attempt's time went (see net/http/httptrace). A phase that did not happen is 0; on a kept
+// connection only FirstByte happens.
+type Phases struct {
+	DNS       time.Duration // looking up the host
+	Connect   time.Duration // the TCP handshake
+	TLS       time.Duration // the TLS handshake
+	FirstByte time.Duration // from having the connection to the first byte of the response
+	Reused    bool          // the connection was kept from an earlier attempt
+}
+
+// AttemptResult is what came of an attempt.
+type AttemptResult string
+
+const (
+	AttemptDelivered   AttemptResult = "delivered"   // 2xx
+	AttemptFailed      AttemptResult = "failed"      // anything else that the endpoint or the network did
+	AttemptInterrupted AttemptResult = "interrupted" // cut off by this side: its process died or was stopped. It may have arrived
+)
+
+// ErrorClass says in one word what went wrong. The set is closed; new classes come with a new minor version.
+type ErrorClass string
+
+const (
+	ErrorStatus    ErrorClass = "status"    // a response that is neither 2xx nor a redirect
+	ErrorRedirect  ErrorClass = "redirect"  // a 3xx; redirects are never followed
+	ErrorTimeout   ErrorClass = "timeout"   // no response began within Config.Timeout
+	ErrorDNS       ErrorClass = "dns"       // the host has no address, or the look-up failed
+	ErrorBlocked   ErrorClass = "blocked"   // the address is not one that requests may go to
+	ErrorRefused   ErrorClass = "refused"   // the host refused the connection
+	ErrorTLS       ErrorClass = "tls"       // the handshake failed: certificate, name, version
+	ErrorReset     ErrorClass = "reset"     // the connection was cut before a response came
+	ErrorProtocol  ErrorClass = "protocol"  // what came back is not an HTTP response, or its header is too large
+	ErrorNetwork   ErrorClass = "network"   // any other failure of the network: no route, no free port
+	ErrorInternal  ErrorClass = "internal"  // nothing was sent: the endpoint as stored cannot be used, or the transport panicked
+	ErrorStopped   ErrorClass = "stopped"   // interrupted: the dispatcher was stopped and the drain time was over
+	ErrorOwnerLost ErrorClass = "lost"      // interrupted: the process that made the attempt died or did not report back
+	ErrorCancelled ErrorClass = "cancelled" // interrupted: the caller of a ping or test gave up
 )
 
 // attempt sends and settles, in whichever goroutine owns the lease.
