@@ -60,7 +60,7 @@ func ExampleDispatcher() {
 	// <nil>
 }
 
-func ExampleDispatcher_Replay() {
+func ExampleWithReplay() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	arrived := make(chan string)
@@ -80,11 +80,8 @@ func ExampleDispatcher_Replay() {
 	fmt.Println(err)
 	err = d.Emit(ctx, webhook.PlanCompleted.New("sess_abc123", webhook.PlanCompletedData{}, webhook.WithID("evt_missed")))
 	fmt.Println(err)
-	_, err = d.SetEnabled(ctx, endpoint.ID, true)
+	_, err = d.SetEnabled(ctx, endpoint.ID, true, webhook.WithReplay(webhook.Replay{Missed: true, AskedBy: "ops@example.com"}))
 	fmt.Println(err)
-
-	replay, err := d.Replay(ctx, webhook.Replay{EndpointID: endpoint.ID, Missed: true, Since: time.Now().Add(-time.Hour), AskedBy: "ops@example.com"})
-	fmt.Println(replay.State, err)
 	fmt.Println(<-arrived)
 	cancel()
 	fmt.Println(<-done)
@@ -93,7 +90,6 @@ func ExampleDispatcher_Replay() {
 	// <nil>
 	// <nil>
 	// <nil>
-	// running <nil>
 	// evt_missed
 	// <nil>
 }

@@ -48,21 +48,29 @@ const (
 // What was stored earlier than Config.KeepDeliveries is not there any more. Errors: [ErrInvalidEndpoint] where r asks
 // for nothing or its times are in no order, [ErrNotFound], [ErrReplayRunning].
 func (d *Dispatcher) Replay(ctx context.Context, r Replay) (Replay, error) {
-	replay, err := read(d, "replay", func() (Replay, error) {
-		var errs []error
-		if !r.Failed && !r.Missed {
-			errs = append(errs, field("replay", errors.New("must ask for what failed, what was missed, or both")))
-		}
-		if !r.Until.IsZero() && !r.Since.Before(r.Until) {
-			errs = append(errs, field("replay", errors.New("must end after it begins")))
-		}
-		if err := errors.Join(append(errs, checkAskedBy(r.AskedBy))...); err != nil {
+	return read(d, "replay", func() (Replay, error) {
+		if err := checkReplay(&r); err != nil {
 			return Replay{}, err
 		}
-		return d.store.CreateReplay(ctx, Replay{
-			ID: id.New("rpl_"), Tenant: d.tenant, EndpointID: r.EndpointID, Since: r.Since.UTC(), Until: r.Until.UTC(), Failed: r.Failed, Missed: r.Missed,
-			AskedBy: r.AskedBy, State: ReplayRunning,
-		})
+		return d.startReplay(ctx, r)
+	})
+}
+
+func checkReplay(r *Replay) error {
+	var errs []error
+	if !r.Failed && !r.Missed {
+		errs = append(errs, field("replay", errors.New("must ask for what failed, what was missed, or both")))
+	}
+	if !r.Until.IsZero() && !r.Since.Before(r.Until) {
+		errs = append(errs, field("replay", errors.New("must end after it begins")))
+	}
+	return errors.Join(append(errs, checkAskedBy(r.AskedBy))...)
+}
+
+func (d *Dispatcher) startReplay(ctx context.Context, r Replay) (Replay, error) {
+	replay, err := d.store.CreateReplay(ctx, Replay{
+		ID: id.New("rpl_"), Tenant: d.tenant, EndpointID: r.EndpointID, Since: r.Since.UTC(), Until: r.Until.UTC(), Failed: r.Failed, Missed: r.Missed,
+		AskedBy: r.AskedBy, State: ReplayRunning,
 	})
 	if r := d.run.Load(); r != nil { // elsewhere it is found within replayIdle
 		select {
