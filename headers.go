@@ -8,23 +8,14 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+
+	"github.com/meshia/webhook/internal/netguard"
 )
 
 const (
 	maxHeaders      = 20
 	maxHeadersBytes = 4 << 10 // names and values together
 )
-
-// ownHeaders may not be an endpoint's: the wire sets them itself, or they change what is sent or to whom. With an
-// idempotency key net/http sends a request again by itself, which would be an attempt without a row in the log.
-var ownHeaders = []string{
-	"Accept-Encoding", "Connection", "Content-Encoding", "Content-Length", "Content-Type", "Expect", "Host", "Idempotency-Key", "Keep-Alive",
-	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent", "X-Idempotency-Key",
-}
-
-// ownPrefixes begin the names of further ones: those of this library, of Standard Webhooks, of proxies, and those with
-// which a request is let in to the metadata services of clouds.
-var ownPrefixes = []string{"Metadata", "Proxy-", "Webhook-", "X-Aws-Ec2-Metadata-", "X-Google-Metadata-", "X-Metadata-", "X-Meshia-"}
 
 // checkHeaders names everything that is wrong with an endpoint's headers. It quotes no value.
 func checkHeaders(headers map[string]Secret) error {
@@ -38,16 +29,10 @@ func checkHeaders(headers map[string]Secret) error {
 		value := headers[name].Reveal()
 		size += len(name) + len(value)
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
-		shown := clip(text(name), maxNameBytes)
-		switch {
-		case !isToken(name):
-			errs = append(errs, fmt.Errorf("%q is not a header's name (RFC 9110, section 5.1)", shown))
-		case seen[canonical]:
-			errs = append(errs, fmt.Errorf("%q is named twice", canonical))
-		case slices.Contains(ownHeaders, canonical) || slices.ContainsFunc(ownPrefixes, func(p string) bool { return strings.HasPrefix(canonical, p) }):
-			errs = append(errs, fmt.Errorf("%q cannot be set", shown))
-		case !isFieldValue(value):
-			errs = append(errs, fmt.Errorf("the value of %q must be printable text without a space at either end (RFC 9110, section 5.5)", shown))
+		if err := netguard.CheckHeader(name, value); err != nil {
+			errs = append(errs, fmt.Errorf("%q: %w", clip(text(name), maxNameBytes), err))
+		} else if seen[canonical] {
+			errs = append(errs, fmt.Errorf("%q: is named twice", canonical))
 		}
 		seen[canonical] = true
 	}
@@ -55,16 +40,6 @@ func checkHeaders(headers map[string]Secret) error {
 		errs = append(errs, fmt.Errorf("they have %d bytes, at most %d", size, maxHeadersBytes))
 	}
 	return errors.Join(errs...)
-}
-
-// isFieldValue reports whether s is a header's value (RFC 9110, section 5.5) that is not empty and ASCII.
-func isFieldValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c != '\t' && (c < ' ' || c > '~') {
-			return false
-		}
-	}
-	return s != "" && strings.Trim(s, " \t") == s
 }
 
 // header is one of an endpoint's own, ready to be sent.

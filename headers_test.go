@@ -101,6 +101,8 @@ func TestHeadersThatAreRefused(t *testing.T) {
 		"another cloud's":             headers("X-aws-ec2-metadata-token", value),
 		"its age":                     headers("X-aws-ec2-metadata-token-ttl-seconds", value),
 		"yet another cloud's":         headers("Metadata", value),
+		"a header of proxies":         headers("X-Forwarded-For", value),
+		"another method":              headers("X-HTTP-Method-Override", value),
 		"a name of two words":         headers("X A", value),
 		"no name":                     headers("", value),
 		"a colon":                     headers("X:", value),

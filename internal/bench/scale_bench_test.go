@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,8 +19,9 @@ const pendingVariable = "WEBHOOK_BENCH_PENDING"
 // in a small one of 2 000 deliveries and 100 endpoints. In half-for-one one endpoint has half of what is pending, in
 // rest-in-future all endpoints but one have only retries that fall due in an hour, and in long-history ten times as
 // many deliveries are finished as are pending. x-claim, x-page and x-endpoint-page (of one endpoint's log) are the
-// large one's times divided by the small one's, and claim-buffers and the like the same of the pages that Postgres
-// looked at, which no noise disturbs: the mark says that what is not asked for costs next to nothing.
+// large one's times divided by the small one's, and x-claim-buffers and the like the same of the pages that Postgres
+// looked at, which no noise disturbs: the mark says that what is not asked for costs next to nothing. claim-buffers and
+// the like are how many the large one took. day and week are looks at one endpoint's statistics of so long.
 //
 // It fills its tables with 20 000 deliveries for 200 endpoints; WEBHOOK_BENCH_PENDING=1000000 makes that a million for
 // 10 000, and long-history then has ten million more, which takes a good part of an hour and 20 GB of disk: with
@@ -59,8 +61,10 @@ func benchmarkScale(b *testing.B, shape string, small, large *queue, pending int
 		{"claim", func(q *queue) cost { return q.claims(b) }},
 		{"page", func(q *queue) cost { return q.reads(b, webhook.DeliveryFilter{}) }},
 		{"endpoint-page", func(q *queue) cost { return q.reads(b, webhook.DeliveryFilter{EndpointID: endpointID(0)}) }},
+		{"day", func(q *queue) cost { return q.counts(b, 24*time.Hour) }},
+		{"week", func(q *queue) cost { return q.counts(b, 7*24*time.Hour) }},
 	}
-	times, pages, absolute := map[string]series{}, map[string]series{}, map[string]series{}
+	times, pages, absolute, buffers := map[string]series{}, map[string]series{}, map[string]series{}, map[string]series{}
 	for b.Loop() {
 		for range rounds() {
 			for _, look := range looks {
@@ -68,6 +72,7 @@ func benchmarkScale(b *testing.B, shape string, small, large *queue, pending int
 				times[look.name] = append(times[look.name], much.millis/little.millis)
 				pages[look.name] = append(pages[look.name], much.pages/little.pages)
 				absolute[look.name] = append(absolute[look.name], much.millis)
+				buffers[look.name] = append(buffers[look.name], much.pages)
 			}
 		}
 	}
@@ -76,6 +81,7 @@ func benchmarkScale(b *testing.B, shape string, small, large *queue, pending int
 		b.ReportMetric(absolute[look.name].median(), look.name+"-ms")
 		if ratio := pages[look.name].median(); !math.IsNaN(ratio) {
 			b.ReportMetric(ratio, "x-"+look.name+"-buffers")
+			b.ReportMetric(buffers[look.name].median(), look.name+"-buffers")
 		}
 	}
 	marked(b, 2)

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"math"
-	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +25,7 @@ const (
 // queue is a store full of deliveries, and how to look at what it costs.
 type queue struct {
 	use     func(f func(webhook.Store)) // f has the store; once it has returned the server knows what it cost
-	history func(times int)             // adds finished deliveries, so many times what is there
+	history func(times int)             // adds finished deliveries, so many times what is there, and a week of statistics
 	tidy    func()                      // does what a server does by and by
 	touched func() float64              // pages that were looked at until now; NaN where nobody counts
 }
@@ -45,7 +44,10 @@ func postgresQueue(b *testing.B, server *pgtest.Cluster, admin *pgxpool.Pool) *q
 				FROM webhook_deliveries, generate_series(1, %d) n;
 				INSERT INTO webhook_attempts (tenant, delivery_id, number, started_at, result, error, detail, status, latency, dns, connect, tls, first_byte,
 					reused, remote_addr, truncated, secret_id)
-				SELECT tenant, id, 1, finished_at, 'delivered', '', '', 200, 1, 0, 0, 0, 1, true, '127.0.0.1:80', false, '' FROM webhook_deliveries WHERE state = 'succeeded'`, times))
+				SELECT tenant, id, 1, finished_at, 'delivered', '', '', 200, 1, 0, 0, 0, 1, true, '127.0.0.1:80', false, '' FROM webhook_deliveries WHERE state = 'succeeded';
+				INSERT INTO webhook_hours (tenant, endpoint_id, hour, delivered, failed, latency)
+				SELECT tenant, id, date_trunc('hour', clock_timestamp()) - n * interval '1 hour', 1000, 10, array_fill(25, ARRAY[40])
+				FROM generate_series(1, 24 * 7) n, webhook_endpoints ORDER BY n DESC`, times))
 		},
 		tidy: func() { exec(`VACUUM (ANALYZE)`); exec(`CHECKPOINT`) },
 		touched: func() (pages float64) {
@@ -81,6 +83,10 @@ func sqliteQueue(b *testing.B) *queue {
 				INSERT INTO webhook_attempts (delivery, number, started_at, result, error, detail, status, latency, dns, connect, tls, first_byte, reused,
 					remote_addr, secret_id, truncated)
 				SELECT key, 1, finished_at, 'delivered', '', '', 200, 1, 0, 0, 0, 1, 1, '127.0.0.1:80', '', 0 FROM webhook_deliveries WHERE state = 'succeeded'`)
+			exec(`
+				WITH RECURSIVE past (n, hour) AS (SELECT 1, unixepoch() / 3600 UNION ALL SELECT n + 1, hour - 1 FROM past WHERE n <= 24 * 7)
+				INSERT INTO webhook_hours (endpoint, hour, delivered, failed, latency)
+				SELECT key, (hour - 1) * 3600000000, 1000, 10, '{"1":500,"2":500,"20":5,"40":5}' FROM past, webhook_endpoints ORDER BY n DESC`)
 		},
 		tidy:    func() { exec(`PRAGMA wal_checkpoint(TRUNCATE)`) },
 		touched: func() float64 { return math.NaN() },
@@ -202,17 +208,33 @@ func (q *queue) claims(b *testing.B) cost {
 // reads measures pages of the log.
 func (q *queue) reads(b *testing.B, f webhook.DeliveryFilter) cost {
 	b.Helper()
-	const times = 20
 	f.Limit = pageLength
+	return q.looks(func(s webhook.Store) {
+		page, err := s.Deliveries(context.Background(), "", f)
+		require.NoError(b, err)
+		require.Len(b, page.Deliveries, pageLength, f.EndpointID)
+	})
+}
+
+// counts measures a look at an endpoint's statistics.
+func (q *queue) counts(b *testing.B, back time.Duration) cost {
+	b.Helper()
+	return q.looks(func(s webhook.Store) {
+		stats, err := s.Stats(context.Background(), "", endpointID(0), time.Now().Add(-back))
+		require.NoError(b, err)
+		require.Positive(b, stats.Pending)
+	})
+}
+
+func (q *queue) looks(look func(webhook.Store)) cost {
+	const times = 20
 	var took series
 	before := q.touched()
 	q.use(func(s webhook.Store) {
 		for range times {
 			began := time.Now()
-			page, err := s.Deliveries(context.Background(), "", f)
+			look(s)
 			took = append(took, millis(time.Since(began)))
-			require.NoError(b, err)
-			require.Len(b, page.Deliveries, pageLength, strings.TrimSpace(f.EndpointID))
 		}
 	})
 	return cost{took.median(), (q.touched() - before) / times}

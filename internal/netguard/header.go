@@ -19,7 +19,7 @@ type HeaderError struct {
 	text string
 }
 
-// Error is a sentence for the person who typed the header.
+// Error says it to the person who typed the header; the name goes before it.
 func (e *HeaderError) Error() string { return e.text }
 
 // reservedHeaders, in lower case, would change what the request is, where it goes, how often it is sent or
@@ -49,22 +49,22 @@ var reservedPrefixes = []string{"content-", "proxy-", "webhook-", "x-forwarded-"
 // headers last.
 func CheckHeader(name, value string) error {
 	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !isTokenChar(r) }) {
-		return &HeaderError{"name", "header name must consist of letters, digits and hyphens"}
+		return &HeaderError{"name", "a header's name has letters, digits and hyphens only (RFC 9110, section 5.1)"}
 	}
 	if len(name) > MaxHeaderName {
-		return &HeaderError{"name_too_long", "header name must not be longer than " + strconv.Itoa(MaxHeaderName) + " bytes"}
+		return &HeaderError{"name_too_long", "a header's name has at most " + strconv.Itoa(MaxHeaderName) + " bytes"}
 	}
 	lower := strings.ToLower(name)
 	if slices.Contains(reservedHeaders, lower) || strings.Contains(lower, "metadata") ||
 		slices.ContainsFunc(reservedPrefixes, func(p string) bool { return strings.HasPrefix(lower, p) }) {
-		return &HeaderError{"reserved", "header " + name + " cannot be set: it is reserved"}
+		return &HeaderError{"reserved", "cannot be set: it is reserved"}
 	}
 	if len(value) > MaxHeaderValue {
-		return &HeaderError{"value_too_long", "value of header " + name + " must not be longer than " + strconv.Itoa(MaxHeaderValue) + " bytes"}
+		return &HeaderError{"value_too_long", "its value has at most " + strconv.Itoa(MaxHeaderValue) + " bytes"}
 	}
 	if value == "" || strings.Trim(value, " \t") != value ||
 		strings.ContainsFunc(value, func(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }) {
-		return &HeaderError{"value", "value of header " + name + " must be visible ASCII text, without line breaks or spaces around it"}
+		return &HeaderError{"value", "its value must be printable ASCII text without a space at either end (RFC 9110, section 5.5)"}
 	}
 	return nil
 }

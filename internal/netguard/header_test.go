@@ -94,5 +94,5 @@ func TestCheckHeader(t *testing.T) {
 		require.Equal(t, c.code, bad.Code, "%q: %q", c.name, c.value)
 	}
 	require.NotContains(t, netguard.CheckHeader("X-A", "hunter2\n").Error(), "hunter2")
-	require.EqualError(t, netguard.CheckHeader("Host", "hunter2"), "header Host cannot be set: it is reserved")
+	require.EqualError(t, netguard.CheckHeader("Host", "hunter2"), "cannot be set: it is reserved")
 }
