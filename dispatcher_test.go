@@ -517,22 +517,6 @@ func TestSlotsThatEmitDidNotNeedAreUsedAtOnce(t *testing.T) {
 	})
 }
 
-func TestAConfigThatMakesNoSenseIsRefusedWithEveryComplaint(t *testing.T) {
-	t.Parallel()
-	_, err := webhook.NewDispatcher(nil, &webhook.Config{
-		Timeout: -1, Drain: -1, Poll: -1, Slots: -1, MaxInFlight: -1, MaxEventBytes: -1, MaxResponseBytes: 2 << 20, MaxEndpoints: -1, MaxAge: -1, MaxRetryAfter: -1,
-		Ports: []uint16{0}, Retry: webhook.Backoff{Jitter: 2}, KeepDeliveries: time.Hour, KeepBodies: 2 * time.Hour, KeepForever: true,
-	})
-	require.ErrorIs(t, err, webhook.ErrInvalidConfig)
-	for _, field := range []string{"Timeout", "Drain", "Poll", "Slots", "MaxInFlight", "MaxEventBytes", "MaxResponseBytes", "MaxEndpoints", "MaxAge", "MaxRetryAfter", "Ports", "Jitter", "KeepBodies", "KeepForever", "store"} {
-		require.ErrorContains(t, err, field)
-	}
-	_, err = webhook.NewDispatcher(webhook.NewMemoryStore(nil), &webhook.Config{UnguardedTransport: http.DefaultTransport, RootCAs: nil, ClientCertificates: nil, AllowPrefixes: nil, EgressProxy: nil})
-	require.NoError(t, err)
-	_, err = webhook.NewDispatcher(webhook.NewMemoryStore(nil), nil)
-	require.NoError(t, err)
-}
-
 func mustInt(t *testing.T, s string) int64 {
 	t.Helper()
 	var n json.Number = json.Number(s)

@@ -10,6 +10,13 @@ import (
 
 // What tests of this package may reach inside: the pure middle, which has no door of its own.
 
+func WithDefaults(cfg *Config) (Config, error) { return cfg.withDefaults() }
+
+func TransportOf(cfg *Config) (http.RoundTripper, error) {
+	_, transport, err := cfg.transport()
+	return transport, err
+}
+
 type Rules = rules
 
 func NewRules(policy RetryPolicy, maxRetryAfter time.Duration, maxInFlight int) Rules {
