@@ -25,7 +25,7 @@ type Attempt struct {
 
 	RequestHeader  http.Header // as sent, without the signatures; the body is the event's
 	ResponseHeader http.Header
-	ResponseBody   []byte // at most Config.MaxResponseBytes, cut between runes
+	ResponseBody   []byte // at most Config.MaxResponseBytes, cut between runes; from the 51st attempt on at most 512 bytes, as of the header
 	Truncated      bool   // the response's body was longer than what is kept
 
 	// SecretID names the secret that signed X-Meshia-Signature. Empty if the request was not signed.

@@ -174,6 +174,9 @@ func TestAProbeUsesUpNoRetry(t *testing.T) {
 	require.Equal(t, webhook.OutcomeDelivered, settleRules.Settle(probe(webhook.KindEvent, 3, 0), answered(200)).Kind)
 	require.Equal(t, webhook.FailGone, settleRules.Settle(probe(webhook.KindEvent, 3, 0), answered(410)).Reason)
 	require.Equal(t, 2*time.Minute, settleRules.Settle(probe(webhook.KindEvent, 3, 0), answered(503, "120")).Wait)
+	require.Equal(t, webhook.OutcomeDeferred, settleRules.Settle(probe(webhook.KindEvent, 1000, webhook.MaxDeferred-1), answered(500)).Kind)
+	require.Equal(t, webhook.OutcomeRetry, settleRules.Settle(probe(webhook.KindEvent, 1001, webhook.MaxDeferred), answered(500)).Kind)
+	require.Equal(t, webhook.OutcomeFailed, settleRules.Settle(probe(webhook.KindEvent, 1004, webhook.MaxDeferred), answered(500)).Kind)
 
 	l := probe(webhook.KindEvent, 7, 5)
 	l.Endpoint.Health = webhook.Health{State: webhook.EndpointActive}

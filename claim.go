@@ -135,7 +135,9 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 	got, err := r.store.Claim(bounded, ClaimRequest{
 		Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge, MaxPending: r.cfg.MaxPending, Skip: skip,
 	})
-	r.backlogged(ctx, got.Backlogged)
+	if len(got.Backlogged) > 0 { // not here: a hook that blocks would keep all from being served
+		r.workers.Go(func() { r.backlogged(r.attempts, got.Backlogged) })
+	}
 	if !r.occupy(got.Leases, n) {
 		return nil, asked, r.cfg.Poll
 	}

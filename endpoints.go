@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"time"
 
@@ -85,7 +86,8 @@ func (d *Dispatcher) AddEndpoint(ctx context.Context, e Endpoint, opts ...AddOpt
 
 // UpdateEndpoint changes an endpoint that was read with Endpoint: all fields up to Headers, but for its ID and secret;
 // secrets change through RotateSecret. A new URL makes it pending and is pinged at once: the delivery is that ping's,
-// and zero where the URL stays. A lower rate, or fewer in flight, hold for what is not leased yet. Errors:
+// and zero where the URL stays. With nil Headers those that it has stay, unless the URL's host changes: they are then
+// to be given anew. A lower rate, or fewer in flight, hold for what is not leased yet. Errors:
 // [ErrNotFound], [ErrVersionConflict] if it was changed since it was read, [ErrInvalidEndpoint].
 func (d *Dispatcher) UpdateEndpoint(ctx context.Context, e Endpoint) (Endpoint, Delivery, error) {
 	fail := func(err error) (Endpoint, Delivery, error) {
@@ -104,6 +106,10 @@ func (d *Dispatcher) UpdateEndpoint(ctx context.Context, e Endpoint) (Endpoint, 
 	old, err := d.store.Endpoint(ctx, d.tenant, e.ID)
 	if err != nil {
 		return fail(err)
+	}
+
+	if len(old.StoredHeaders) > 0 && e.Headers == nil && origin(old.URL) != origin(e.URL) {
+		return fail(field("headers", errors.New("must be given anew, or as an empty map, where the URL's host changes: nobody can read them back, and they would go there")))
 	}
 
 	changed := old
@@ -140,6 +146,15 @@ func (d *Dispatcher) UpdateEndpoint(ctx context.Context, e Endpoint) (Endpoint, 
 		return shown(stored), Delivery{}, nil
 	}
 	return d.pinged(ctx, stored)
+}
+
+// origin is who answers at a URL: its scheme, host and port (RFC 6454).
+func origin(address string) string {
+	u, err := url.Parse(address)
+	if err != nil { // then it is like no other
+		return address
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // watched is a judge that leaves behind what it changed.
@@ -200,7 +215,8 @@ func WithReplay(r Replay) EnableOption {
 
 // SetEnabled switches an endpoint off, or on again. Events that happen while it is off are not queued but counted in a
 // gap; what was queued before waits. Switching on does not ping: the endpoint is active again if it had answered a
-// ping before, else pending. Of one that the breaker has paused, the next probe is sent at once. Errors:
+// ping before, else pending. Of one that the breaker has paused, the next probe is sent at once, but no sooner than 5 s
+// after the last one failed. Errors:
 // [ErrNotFound]; [ErrInvalidEndpoint] where a replay is not one, or comes with switching off, and then nothing is
 // changed; with any other error of the replay, such as [ErrReplayRunning], the endpoint is returned, switched on.
 func (d *Dispatcher) SetEnabled(ctx context.Context, endpointID string, enabled bool, opts ...EnableOption) (Endpoint, error) {
@@ -239,6 +255,9 @@ func (d *Dispatcher) SetEnabled(ctx context.Context, endpointID string, enabled 
 	return shown(e), nil
 }
 
+// probeRest bounds how many attempts are logged because somebody keeps switching on what is paused.
+const probeRest = 5 * time.Second
+
 // switched is the judge of SetEnabled.
 func switched(on bool) Judge {
 	return func(h Health, now time.Time) Health {
@@ -246,6 +265,9 @@ func switched(on bool) Judge {
 		case !on:
 			return enter(h, EndpointDisabled, ReasonByUser, now)
 		case h.broken():
+			if soon := h.LastFailure.Add(probeRest); soon.After(now) {
+				now = soon
+			}
 			h.PausedUntil = now
 			return h
 		case h.State != EndpointDisabled:

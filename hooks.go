@@ -11,10 +11,13 @@ import (
 
 // Hooks are functions that a dispatcher calls as things happen in its own process; any of them may be nil.
 //
-// A hook runs on a slot of the endpoint that it is about, and an endpoint has at most three times as many slots as it
-// may have requests in flight: a slow hook delays nobody else. One that takes over a second is logged, and one
-// that panics is recovered and logged; neither changes what is stored. ctx ends with Run's drain, or with the call
-// that the hook runs in.
+// A hook that is told of an attempt runs on the attempt's slot, and an endpoint has at most three times as many slots
+// as it may have requests in flight: a hook that is slow for some endpoints delays no others, unless it is for so many
+// that they have all of Config.Slots. GapOpened runs beside them. One that takes over a second is logged, and one that
+// panics is recovered and logged; neither changes what is stored. ctx ends with Run's drain, or with the call that the
+// hook runs in.
+//
+// A hook may call the dispatcher: the view of the endpoint's tenant is d.Tenant(of.Tenant).
 //
 // What a hook is told must not be modified. It is told after it was stored, but for AttemptStarted: a process that
 // dies between the two tells nobody. Run waits for hooks when it ends: one that goes on after its ctx has ended holds
@@ -39,17 +42,20 @@ type Hooks struct {
 	EndpointFailing func(ctx context.Context, c EndpointChange)
 	// EndpointPaused: the breaker paused it, or the key to its secret is missing.
 	EndpointPaused func(ctx context.Context, c EndpointChange)
-	// EndpointDisabled: it was disabled, for the reason in c.After.Reason.
+	// EndpointDisabled: it was disabled, for the reason in c.After.Reason, by its owner too.
 	EndpointDisabled func(ctx context.Context, c EndpointChange)
-	// EndpointEnabled: it became active.
+	// EndpointEnabled: it became active: it was switched on, answered its first ping, or its pause is over.
 	EndpointEnabled func(ctx context.Context, c EndpointChange)
-	// GapOpened: from now on the endpoint misses events, for this reason.
+	// GapOpened: from now on the endpoint misses events, for this reason. A new endpoint that was not pinged yet has a
+	// gap too, which is not told. That a gap was closed is told by EndpointEnabled, but for one with GapBacklog.
 	GapOpened func(ctx context.Context, endpoint EndpointRef, reason GapReason)
 }
 
 // AttemptInfo is what hooks learn of an attempt.
 type AttemptInfo struct {
-	Delivery Delivery  // without its attempts; after the attempt with the state that came of it
+	// Delivery is without its attempts; after the attempt with the state that came of it. Where its endpoint was
+	// deleted, or its contents erased, during the attempt, the log has it as failed, and this has not.
+	Delivery Delivery
 	Event    Event     // with its body
 	Endpoint *Endpoint // as it was when the attempt began
 	Attempt  Attempt   // zero in AttemptStarted

@@ -169,28 +169,19 @@ func (e *engine) tryRecord(ctx context.Context, batch []settled) (left []settled
 	return left
 }
 
-// keepRecording tries outcomes that the store refused in rounds, each alone, until all are written or ctx ends.
+// keepRecording tries outcomes that the store refused, each by itself so that none waits for another, until all are
+// written or ctx ends.
 func (e *engine) keepRecording(ctx context.Context, left []settled) {
-	written := make([]bool, len(left))
-	err := retryStore(ctx, func() (last error) {
-		for i := range left {
-			if written[i] {
-				continue
-			}
-			if err := e.recordOnce(ctx, left[i:i+1]); err != nil {
-				last = err
-			} else {
-				written[i] = true
-			}
-		}
-		return last
-	}, func(error) {})
+	var all sync.WaitGroup
 	for i := range left {
-		if !written[i] {
-			e.log.LogAttrs(ctx, slog.LevelError, "webhook: an outcome could not be recorded; the delivery will be sent again",
-				slog.String("delivery", left[i].DeliveryID), slog.Int("attempt", left[i].Attempt.Number), slog.Any("error", err))
-		}
+		all.Go(func() {
+			if err := retryStore(ctx, func() error { return e.recordOnce(ctx, left[i:i+1]) }, func(error) {}); err != nil {
+				e.log.LogAttrs(ctx, slog.LevelError, "webhook: an outcome could not be recorded; the delivery will be sent again",
+					slog.String("delivery", left[i].DeliveryID), slog.Int("attempt", left[i].Attempt.Number), slog.Any("error", err))
+			}
+		})
 	}
+	all.Wait()
 }
 
 func (e *engine) recordOnce(ctx context.Context, batch []settled) error {

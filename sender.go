@@ -22,6 +22,13 @@ type sender struct {
 	proxied     bool // a proxy dials: what is seen of the network is the proxy's, and no endpoint's owner may read it
 }
 
+// A delivery that serves as the probe of a paused endpoint may have hundreds of attempts, and they are read together:
+// of those after the first wellKept, less is kept of the response.
+const (
+	wellKept     = 50
+	lateResponse = 512
+)
+
 const userAgent = "Meshia-Webhook/" + Version
 
 // Why an attempt was cut off by this side, as causes of its context's end.
@@ -73,7 +80,11 @@ func (s *sender) send(out *line, l *Lease, to target) Attempt {
 	case err != nil:
 		a.fail(out.exchange.classify(out.traced, err))
 	default:
-		a.read(resp, s.maxResponse)
+		limit := s.maxResponse
+		if a.Number > wellKept {
+			limit = min(limit, lateResponse)
+		}
+		a.read(resp, limit)
 	}
 	a.Latency = time.Since(now)
 	a.Phases, a.RemoteAddr = out.exchange.result()

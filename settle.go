@@ -76,7 +76,7 @@ func (r rules) again(l *Lease, a Attempt) (OutcomeKind, time.Duration) {
 		return OutcomeFailed, 0
 	}
 	asked := min(retryAfter(a.ResponseHeader, a.StartedAt.Add(a.Latency)), r.maxRetryAfter)
-	if l.Endpoint.Health.broken() { // it was the probe: the pause decides when there is another one
+	if l.Endpoint.Health.broken() && l.Delivery.Deferred < MaxDeferred { // it was the probe: the pause decides when there is another one
 		return OutcomeDeferred, asked
 	}
 	wait, again := r.policy.Next(l.Delivery.AttemptCount-l.Delivery.Interrupted-l.Delivery.Deferred, a)

@@ -264,6 +264,10 @@ const (
 // whatever ends its process every time must not do so for ever.
 const MaxInterrupted = 10
 
+// MaxDeferred is how many probes of a paused endpoint one delivery is good for: those that fail after that use up its
+// retries. In five days the breaker sends about 740.
+const MaxDeferred = 1000
+
 // Gap counts the events that an endpoint subscribed to and did not get queued, for one reason and one stretch of time.
 type Gap struct {
 	EndpointID string
