@@ -12,13 +12,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTheProgramsOfTheReadmeBuild takes each Go program out of the README and vets it as a user's module of its own.
-func TestTheProgramsOfTheReadmeBuild(t *testing.T) {
+// TestTheCodeOfTheDocsBuilds takes each Go program out of the README, and the functions out of docs/operating.md, and
+// vets them as a user's module of its own.
+func TestTheCodeOfTheDocsBuilds(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	programs := regexp.MustCompile("(?s)```go\n(package main.*?)```").FindAllSubmatch(readme, -1)
+	code := func(file, begin string) (found []string) {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, block := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+			if strings.HasPrefix(block[1], begin) {
+				found = append(found, block[1])
+			}
+		}
+		return found
+	}
+	programs := code("README.md", "package main")
 	require.Len(t, programs, 2)
+	functions := code("docs/operating.md", "")
+	require.Len(t, functions, 6)
+	programs = append(programs, "package main\n\nimport (\n\"context\"\n\"fmt\"\n\"time\"\n\n\"github.com/meshia/webhook\"\n)\n\nfunc main() {}\n\n"+strings.Join(functions, "\n"))
 
 	root, err := filepath.Abs(".")
 	require.NoError(t, err)
@@ -31,7 +43,7 @@ func TestTheProgramsOfTheReadmeBuild(t *testing.T) {
 	for i, program := range programs {
 		sub := filepath.Join(dir, fmt.Sprint("program", i))
 		require.NoError(t, os.Mkdir(sub, 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(sub, "main.go"), program[1], 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(sub, "main.go"), []byte(program), 0o644))
 	}
 	cmd := exec.Command("go", "vet", "./...")
 	cmd.Dir = dir

@@ -18,8 +18,9 @@ type Sealer interface {
 	// Seal encrypts a secret with the newest key. The result must open for this endpoint only.
 	Seal(ctx context.Context, of EndpointRef, secret []byte) ([]byte, error)
 	// Open decrypts what Seal returned for the same endpoint. It returns an error that is [ErrKeyMissing] where this
-	// process lacks the key: the delivery is then left to processes that have it. After any other error the attempt
-	// fails, visibly.
+	// process lacks the key, and one that is [ErrInvalidSecret] where none opens it: the attempt then fails, visibly.
+	// After any other error, and where the key is missing, the delivery is left to processes that can open it, or to
+	// later.
 	Open(ctx context.Context, of EndpointRef, sealed []byte) ([]byte, error)
 	// Newest reports whether sealed was made with the key that Seal would use now. See Dispatcher.Reseal.
 	Newest(sealed []byte) bool

@@ -14,7 +14,8 @@ type Stats struct {
 	// pending was created; zero: there is none.
 	Pending       int64
 	OldestPending time.Time
-	// NextAttempt is when the first of the pending ones falls due; that may be in the past, and zero: there is none.
+	// NextAttempt is when the first of the pending ones falls due; zero: there is none. It may be in the past: while the
+	// endpoint is paused its Health.PausedUntil decides, and its Rate may hold it back.
 	NextAttempt time.Time
 }
 
@@ -99,8 +100,8 @@ func (s *Stats) Sum() HourStats {
 	return sum
 }
 
-// Stats returns how an endpoint has fared in the hours that begin at or after since, as far as Config.KeepDeliveries
-// reaches back. Errors: [ErrNotFound].
+// Stats returns how an endpoint has fared since the beginning of the hour that since lies in, as far as
+// Config.KeepDeliveries reaches back. Errors: [ErrNotFound].
 func (d *Dispatcher) Stats(ctx context.Context, endpointID string, since time.Time) (Stats, error) {
-	return read(d, "stats", func() (Stats, error) { return d.store.Stats(ctx, d.tenant, endpointID, since) })
+	return read(d, "stats", func() (Stats, error) { return d.store.Stats(ctx, d.tenant, endpointID, since.Truncate(time.Hour)) })
 }

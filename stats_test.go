@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/meshia/webhook"
 	"github.com/stretchr/testify/require"
+
+	"github.com/meshia/webhook"
+	"github.com/meshia/webhook/webhooktest"
 )
 
 func TestLatencyClasses(t *testing.T) {
@@ -110,4 +112,22 @@ func TestStatsAddUp(t *testing.T) {
 	require.Equal(t, webhook.HourStats{Start: start, Delivered: 301, Failed: 20, Latency: webhook.Histogram{0: 1, 7: 300, 80: 20}}, sum)
 	require.Equal(t, int64(321), sum.Attempts())
 	require.Equal(t, webhook.Histogram{0: 1, 80: 20}, s.Hours[0].Latency, "the hours stay as they are")
+}
+
+func TestStatsBeginWithTheHour(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, webhooktest.NewReceiver(t, ok, failing, ok), nil).run()
+		e := r.endpoint("hook")
+		r.emit()
+		time.Sleep(2*time.Hour - time.Minute)
+		r.emit()
+		time.Sleep(30 * time.Second)
+		now := time.Now()
+		for since, want := range map[time.Time][2]int64{now: {1, 1}, now.Add(-59 * time.Minute): {1, 1}, now.Add(-2 * time.Hour): {2, 1}, now.Add(time.Hour): {0, 0}} {
+			stats, err := r.d.Stats(r.ctx, e.ID, since)
+			require.NoError(t, err)
+			sum := stats.Sum()
+			require.Equal(t, want, [2]int64{sum.Delivered, sum.Failed}, since)
+		}
+	})
 }

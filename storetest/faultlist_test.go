@@ -77,6 +77,15 @@ var faults = []fault{
 			return list, err
 		}
 	}},
+	{"values", "health is kept in part", func(f *faulty) {
+		f.endpoints = func(ctx context.Context, tenant string) ([]webhook.Endpoint, error) {
+			list, err := f.Store.Endpoints(ctx, tenant)
+			for i := range list {
+				list[i].Health.Verified, list[i].Health.Generation = false, 0
+			}
+			return list, err
+		}
+	}},
 	{"values", "leases share an endpoint that changes", sharedEndpoint},
 	{"enqueue", "events are stored one by one", func(f *faulty) {
 		f.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {

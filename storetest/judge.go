@@ -55,6 +55,7 @@ var judgeCases = []kase{
 				shown = now
 				h.Failures++
 				h.Window, h.Slow, h.FailingSince, h.LastFailure, h.State, h.PausedUntil = 7, true, at, at, webhook.EndpointPaused, at
+				h.Verified, h.Generation = !h.Verified, 1<<40
 				return h
 			}
 			t0 := c.now()
@@ -64,6 +65,7 @@ var judgeCases = []kase{
 			want := e.Health
 			want.Failures, want.AcceptedSecret, want.Window, want.Slow = 42, "s1", 7, true
 			want.FailingSince, want.LastFailure, want.State, want.PausedUntil = at, at, webhook.EndpointPaused, at
+			want.Verified, want.Generation = !want.Verified, 1<<40
 			c.same("health", c.health(e), want)
 		},
 	},

@@ -89,7 +89,7 @@ func endpointValues(c *check) {
 			{ID: "s2", Sealed: []byte{}, CreatedAt: someTime},
 		},
 		Health: webhook.Health{
-			State: webhook.EndpointPaused, Reason: webhook.ReasonGone, Window: 3, Slow: true, PausedUntil: someTime, Failures: 7, FailingSince: someTime.Add(-far),
+			State: webhook.EndpointPaused, Reason: webhook.ReasonGone, Verified: true, Generation: 1 << 40, Window: 3, Slow: true, PausedUntil: someTime, Failures: 7, FailingSince: someTime.Add(-far),
 			LastFailure: someTime.Add(-far / 2), LastSuccess: someTime.Add(-2 * far), AcceptedSecret: "s1",
 		},
 	}
