@@ -20,7 +20,7 @@ soak: ## the tests once more with long runs (SOAKTIME=2h for a package at most)
 fuzz: ## every fuzz target for FUZZTIME=30s (FUZZ=regexp)
 	@script/fuzz $(FUZZ)
 
-mutate: ## take out each guard, check and lease comparison in turn: a test must fail (TARGET=regexp)
+mutate: ## take out each check of the root module and internal/netguard in turn: a test must fail (TARGET=regexp)
 	@go run ./internal/mutate $(if $(TARGET),-run '$(TARGET)')
 
 fmt: ## format every Go file

@@ -77,7 +77,7 @@ func (e *engine) attempt(out *line, l *Lease) settled {
 	out.limit = e.timeout(l.Endpoint)
 	switch {
 	case errors.Is(err, errNotOpened) && out.parent.Err() != nil: // which says nothing of the key
-		return settled{Outcome: release(l, 0), lease: l}
+		return settled{Outcome: release(l), lease: l}
 	case errors.Is(err, errNotOpened):
 		return settled{Outcome: e.leave(out.parent, l, err), lease: l}
 	}

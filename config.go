@@ -72,7 +72,7 @@ type Config struct {
 	// MaxEndpoints is how many endpoints a tenant may have. Defaults to 50.
 	MaxEndpoints int
 	// Sealer encrypts secrets before they are stored. Without it they are stored as they are, and a warning is logged
-	// once.
+	// once, unless they stay in a MemoryStore.
 	Sealer Sealer
 	// KeepDeliveries is how long a finished delivery stays in the log, with its attempts and its event, before Run
 	// removes it. An event without deliveries stays as long, and its id is known as long. Defaults to 30 days.
@@ -114,9 +114,9 @@ type Config struct {
 	// NOTHING then keeps requests from private addresses; it must not follow redirects.
 	UnguardedTransport http.RoundTripper
 
-	// Logger gets what an operator wants to know: warnings, changes of endpoints' states, and at debug level each
-	// attempt. Defaults to slog.Default().
-	// Of a URL only the host is logged: paths carry tokens.
+	// Logger gets what an operator wants to know: warnings, which pauses and disablings are; at info level attempts
+	// that failed and other changes of endpoints' states; at debug level the attempts that succeeded. Of a URL only the
+	// host is logged: paths carry tokens. Defaults to what slog.Default() is when the dispatcher is made.
 	Logger *slog.Logger
 	// Hooks are told what happens. Defaults to none.
 	Hooks *Hooks
@@ -226,7 +226,7 @@ func (c *Config) transport() (*netguard.Guard, http.RoundTripper, error) {
 	return guard, guarded, nil
 }
 
-// calm is a log handler that may panic: what it was to log is lost, and nothing else.
+// calm recovers where the user's log handler panics: the entry is lost, and nothing else.
 type calm struct{ slog.Handler }
 
 // Enabled implements [slog.Handler].

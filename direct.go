@@ -12,7 +12,8 @@ import (
 // Ping sends the endpoint a signed ping, whatever its state, and returns the delivery with its one attempt. A 2xx
 // makes a pending endpoint active. It works without Run and takes at most Config.Timeout. If ctx ends during the
 // request, the delivery fails with FailCancelled. While two secrets are live, a ping that is answered with anything
-// but 2xx is followed by a second one with the other secret in X-Meshia-Signature, and that one is returned. Errors:
+// but 2xx is followed by a second one with the other secret in X-Meshia-Signature, and that one is returned: the
+// two take twice as long. Errors:
 // [ErrNotFound]; [ErrKeyMissing], or the [Config.Sealer]'s own, if the secret could not be opened.
 func (d *Dispatcher) Ping(ctx context.Context, endpointID string) (Delivery, error) {
 	asked := Direct{EndpointID: endpointID, Kind: KindPing}
@@ -44,7 +45,8 @@ func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, e Event) (
 
 // Redeliver sends the event of an earlier delivery again, to the same endpoint, as a new delivery with attempts of its
 // own. The event keeps its id, by which the receiver knows it. It returns the new delivery after its first attempt; if
-// that fails, it is retried by the same policy as any other. Errors: as Ping, [ErrNotFound] where the delivery, its
+// that fails, it is retried by the same policy as any other. Errors: as Ping, [ErrInvalidEndpoint] where AskedBy is no
+// text of its length, [ErrNotFound] where the delivery, its
 // event or its endpoint is gone, and [ErrBodyPruned] where only the event's contents are.
 func (d *Dispatcher) Redeliver(ctx context.Context, deliveryID string, opts ...RedeliverOption) (Delivery, error) {
 	asked := Direct{Kind: KindRedelivery, RedeliveryOf: deliveryID}
@@ -109,7 +111,7 @@ func (d *Dispatcher) direct(
 
 	lease := &res.Leases[0]
 	lease.LastSecret = lastSecret
-	s := settled{lease: lease, Outcome: release(lease, 0)}
+	s := settled{lease: lease, Outcome: release(lease)}
 	late := func() bool { return time.Since(start) > leaseMargin/2 } // as in run.attempt
 	if !late() && d.started(ctx, lease, late) {
 		out := newLine(ctx, d.cfg.Timeout)

@@ -13,7 +13,7 @@ import (
 
 // FieldError says what is wrong with one field of an endpoint. It is an [ErrInvalidEndpoint].
 type FieldError struct {
-	Field string // "id", "url", "events", "description", "secret", "rate", "burst", "max_in_flight", "timeout", "headers", "overlap", "replay"
+	Field string // "id", "url", "events", "description", "secret", "rate", "burst", "max_in_flight", "timeout", "headers", "overlap", "replay", "asked_by"
 	err   error
 }
 
@@ -32,11 +32,10 @@ type addOptions struct{ unpinged bool }
 // elsewhere.
 func WithoutPing() AddOption { return func(o *addOptions) { o.unpinged = true } }
 
-// AddEndpoint saves an endpoint and sends it a ping at once, through the log. A 2xx makes it active; with anything
-// else it stays pending, and the delivery that is returned says why:
-// Ping asks again. The endpoint is saved also where the ping fails, or ctx ends during it. Errors:
-// [ErrInvalidEndpoint], in which every refused field is a [*FieldError]; [ErrTooManyEndpoints]; [ErrConflict] if its
-// ID is taken.
+// AddEndpoint saves an endpoint and sends it a ping at once, through the log. A 2xx makes it active; with anything else
+// it stays pending, and the delivery that is returned says why: Ping asks again. The endpoint is saved also where the
+// ping fails, or ctx ends during it. Errors: [ErrInvalidEndpoint], in which every refused field is a [*FieldError];
+// [ErrTooManyEndpoints]; [ErrConflict] if its ID is taken.
 func (d *Dispatcher) AddEndpoint(ctx context.Context, e Endpoint, opts ...AddOption) (Endpoint, Delivery, error) {
 	var o addOptions
 	for _, opt := range opts {
@@ -335,10 +334,10 @@ func (d *Dispatcher) checkEndpoint(e *Endpoint) []error {
 		errs = append(errs, field("burst", errors.New("must be 0 to 10 000, and 0 without a rate")))
 	}
 	if e.MaxInFlight < 0 || e.MaxInFlight > d.cfg.MaxInFlight {
-		errs = append(errs, field("max_in_flight", fmt.Errorf("must be 0 to %d", d.cfg.MaxInFlight)))
+		errs = append(errs, field("max_in_flight", fmt.Errorf("must be 0 to %d, which is Config.MaxInFlight", d.cfg.MaxInFlight)))
 	}
 	if e.Timeout != 0 && (e.Timeout < time.Second || e.Timeout > d.cfg.Timeout) {
-		errs = append(errs, field("timeout", fmt.Errorf("must be 0, or 1s to %v", d.cfg.Timeout)))
+		errs = append(errs, field("timeout", fmt.Errorf("must be 0, or 1s to %v, which is Config.Timeout", d.cfg.Timeout)))
 	}
 	return append(errs, field("headers", checkHeaders(e.Headers)))
 }

@@ -25,8 +25,8 @@ var (
 	// ErrInvalidEndpoint is the parent of what an endpoint, or a change of it, is refused for. All refused fields are
 	// joined in one error; each of them is a *FieldError.
 	ErrInvalidEndpoint = errors.New("invalid endpoint")
-	// ErrInvalidSecret says that a secret cannot be used: empty, over 256 bytes, or a whsec_ that is not base64 of 24
-	// to 64 bytes.
+	// ErrInvalidSecret says that a secret cannot be used, as Secret.Validate says, or that what is stored of one is
+	// damaged.
 	ErrInvalidSecret = errors.New("invalid secret")
 	// ErrKeyMissing says that this process lacks the key that a stored secret was sealed with. Nothing was sent.
 	ErrKeyMissing = errors.New("the key that the secret is sealed with is missing")

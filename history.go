@@ -26,8 +26,8 @@ func (d *Dispatcher) Deliveries(ctx context.Context, f DeliveryFilter) (Delivery
 	return read(d, "deliveries", func() (DeliveryPage, error) { return d.store.Deliveries(ctx, d.tenant, f) })
 }
 
-// Gaps returns the stretches of time in which an endpoint missed events since it was pending or disabled, the newest
-// first.
+// Gaps returns the stretches of time in which events were not queued for an endpoint because it was pending or
+// disabled, or its backlog was full, the newest first.
 func (d *Dispatcher) Gaps(ctx context.Context, endpointID string) ([]Gap, error) {
 	return read(d, "gaps", func() ([]Gap, error) { return d.store.Gaps(ctx, d.tenant, endpointID) })
 }

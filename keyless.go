@@ -55,7 +55,7 @@ func (e *engine) leave(ctx context.Context, l *Lease, err error) Outcome {
 	e.log.LogAttrs(ctx, slog.LevelError, "webhook: an endpoint is left to other processes for a minute",
 		slog.String("endpoint", l.Endpoint.ID), slog.Any("error", err))
 	e.shut.add(l.Endpoint.ref(), time.Now())
-	o := release(l, 0)
+	o := release(l)
 	o.Judge = func(h Health, now time.Time) Health {
 		if h.State == EndpointActive {
 			h = enter(h, EndpointPaused, ReasonKeyMissing, now)

@@ -256,6 +256,10 @@ func (e *engine) tell(ctx context.Context, s *settled, applied bool) {
 		if s.after.Reason != "" {
 			change = append(change, slog.String("reason", string(s.after.Reason)))
 		}
-		about(slog.LevelInfo, "webhook: endpoint changed its state", change...)
+		level := slog.LevelInfo
+		if s.after.State == EndpointPaused || s.after.State == EndpointDisabled {
+			level = slog.LevelWarn
+		}
+		about(level, "webhook: endpoint changed its state", change...)
 	}
 }

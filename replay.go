@@ -30,7 +30,7 @@ type Replay struct {
 	CreatedAt  time.Time
 	FinishedAt time.Time // zero while it runs
 	Reached    time.Time // events stored before were looked at: between Since and Until
-	Looked     int64     // how many events were looked at
+	Looked     int64     // how many events were looked at, of all that the tenant has of that time
 	Queued     int64     // how many of them were queued again
 	Skipped    int64     // how many would have been, had their contents not been removed
 }
@@ -40,8 +40,8 @@ type ReplayState string
 
 const (
 	ReplayRunning ReplayState = "running"
-	ReplayDone    ReplayState = "done"
-	ReplayStopped ReplayState = "stopped"
+	ReplayDone    ReplayState = "done"    // all of it is queued, which is not yet delivered: see Stats.Pending
+	ReplayStopped ReplayState = "stopped" // by StopReplay, or its endpoint was deleted
 )
 
 // Replay starts a replay: r names the endpoint, Failed or Missed or both, and may name a time, and who asked for it.
@@ -83,7 +83,7 @@ func (d *Dispatcher) startReplay(ctx context.Context, r Replay) (Replay, error) 
 
 func checkAskedBy(name string) error {
 	if len(name) > 255 || !isText(name) {
-		return field("asked by", errors.New("must be valid UTF-8 of at most 255 bytes, without U+0000"))
+		return field("asked_by", errors.New("must be valid UTF-8 of at most 255 bytes, without U+0000"))
 	}
 	return nil
 }
@@ -99,8 +99,8 @@ func (d *Dispatcher) StopReplay(ctx context.Context, replayID string) (Replay, e
 }
 
 // RedeliverEvent queues an event again for each endpoint that subscribes to it and queues now, also for those that got
-// it already, and returns how many those are. askedBy is kept with the deliveries. Errors: [ErrNotFound],
-// [ErrBodyPruned]; with an error some may have been queued.
+// it already, and returns how many those are. askedBy, at most 255 bytes of text, is kept with the deliveries. Errors:
+// [ErrNotFound], [ErrBodyPruned], [ErrInvalidEndpoint] for askedBy; with an error some may have been queued.
 func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string) (queued int, err error) {
 	_, err = read(d, "redeliver event", func() (int, error) {
 		if err := checkAskedBy(askedBy); err != nil {

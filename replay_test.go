@@ -344,7 +344,7 @@ func TestReplaysThatAreRefused(t *testing.T) {
 			require.ErrorIs(t, err, webhook.ErrInvalidEndpoint, name)
 			var field *webhook.FieldError
 			require.ErrorAs(t, err, &field, name)
-			require.Equal(t, map[bool]string{true: "replay", false: "asked by"}[ask.AskedBy == ""], field.Field, name)
+			require.Equal(t, map[bool]string{true: "replay", false: "asked_by"}[ask.AskedBy == ""], field.Field, name)
 		}
 		_, err := r.d.Replay(r.ctx, webhook.Replay{EndpointID: e.ID, AskedBy: "a\xff", Since: now, Until: now})
 		require.ErrorContains(t, err, "must ask for")
@@ -356,7 +356,7 @@ func TestReplaysThatAreRefused(t *testing.T) {
 		_, err = r.d.RedeliverEvent(r.ctx, "evt_1", strings.Repeat("a", 256))
 		var field *webhook.FieldError
 		require.ErrorAs(t, err, &field)
-		require.Equal(t, "asked by", field.Field)
+		require.Equal(t, "asked_by", field.Field)
 		_, err = r.d.Redeliver(r.ctx, "dlv_1", webhook.AskedBy("a\x00"))
 		require.ErrorIs(t, err, webhook.ErrInvalidEndpoint)
 

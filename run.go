@@ -114,7 +114,7 @@ func (r *run) occupy(leases []Lease, reserved int) bool {
 	}
 	unsent := make([]settled, len(leases))
 	for i := range leases {
-		unsent[i] = settled{lease: &leases[i], Outcome: release(&leases[i], 0)}
+		unsent[i] = settled{lease: &leases[i], Outcome: release(&leases[i])}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaseMargin)
 	defer cancel()
@@ -184,10 +184,10 @@ func (r *run) attempt(out *line, j job) settled {
 	unwanted := r.closing || r.clogged[j.Endpoint.ref()] // which it was not when it was claimed
 	r.mu.Unlock()
 	if unwanted || late() {
-		return settled{lease: j.Lease, Outcome: release(j.Lease, 0)}
+		return settled{lease: j.Lease, Outcome: release(j.Lease)}
 	}
 	r.hold(j.Endpoint, 1) // from here on: AttemptStarted may be what takes long
-	s := settled{lease: j.Lease, Outcome: release(j.Lease, 0)}
+	s := settled{lease: j.Lease, Outcome: release(j.Lease)}
 	if r.started(out.parent, j.Lease, late) {
 		s = r.engine.attempt(out, j.Lease)
 	}

@@ -64,10 +64,10 @@ func (r rules) inFlight(e *Endpoint) int {
 }
 
 // release gives back a lease of which nothing was sent.
-func release(l *Lease, wait time.Duration) Outcome {
+func release(l *Lease) Outcome {
 	return Outcome{
 		Tenant: l.Delivery.Tenant, DeliveryID: l.Delivery.ID, EndpointID: l.Delivery.EndpointID, Token: l.Token,
-		Kind: OutcomeReleased, Wait: wait,
+		Kind: OutcomeReleased,
 	}
 }
 

@@ -14,8 +14,8 @@ type Stats struct {
 	// pending was created; zero: there is none.
 	Pending       int64
 	OldestPending time.Time
-	// NextAttempt is when the first of the pending ones falls due; zero: there is none. It may be in the past: while the
-	// endpoint is paused its Health.PausedUntil decides, and its Rate may hold it back.
+	// NextAttempt is when the first of the pending ones falls due; zero: there is none. It may be in the past: while
+	// the endpoint is paused its Health.PausedUntil decides, and its Rate may hold it back.
 	NextAttempt time.Time
 }
 

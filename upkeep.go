@@ -17,8 +17,9 @@ func (d *Dispatcher) EraseDelivery(ctx context.Context, deliveryID string) error
 	return err
 }
 
-// EraseTenant removes all that the view's tenant has: endpoints, events, deliveries, attempts and gaps. It works in
-// parts, and may be repeated if ctx ended or the store failed in between: what was removed until then is gone.
+// EraseTenant removes all that the view's tenant has: endpoints, events, deliveries, attempts, gaps, replays and
+// statistics. It works in parts, and may be repeated if ctx ended or the store failed in between: what was removed
+// until then is gone.
 func (d *Dispatcher) EraseTenant(ctx context.Context) error {
 	_, err := read(d, "erase tenant", func() (struct{}, error) {
 		for {

@@ -32,8 +32,8 @@ import (
 // Version is the version of the library; requests carry it as User-Agent: Meshia-Webhook/<version>.
 const Version = "0.1.0"
 
-// Endpoint is where a tenant wants events to go. The fields up to Secret are its owner's and change through the
-// dispatcher only; the rest is filled in by the dispatcher and the store.
+// Endpoint is where a tenant wants events to go. The fields up to Headers, but for Tenant, are its owner's and change
+// through the dispatcher only; the rest is filled in by the dispatcher and the store.
 type Endpoint struct {
 	// ID is made by AddEndpoint if it is empty: [A-Za-z0-9_-]{1,64}.
 	ID string
@@ -53,7 +53,8 @@ type Endpoint struct {
 
 	// Rate is how many requests a second the endpoint gets at most, over all dispatchers, and Burst how many of them
 	// may come at once. Pings, tests and redeliveries that a person waits for go out beside it. A Rate of 0 is no
-	// bound, else it is 0.001 to 10 000; a Burst of 0 is Rate rounded up, else it is 1 to 10 000.
+	// bound, else it is 0.001 to 10 000; a Burst of 0 is Rate rounded up, else it is 1 to 10 000; without a Rate it
+	// must be 0.
 	Rate  float64
 	Burst int
 	// MaxInFlight is how many requests the endpoint has under way at most. 0 is Config.MaxInFlight, which is the most.

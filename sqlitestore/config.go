@@ -139,6 +139,9 @@ func (s *Store) busyMillis() string {
 //
 // Errors: as Open, and [ErrPragma].
 func New(ctx context.Context, db *sql.DB, cfg *Config) (*Store, error) {
+	if db == nil {
+		return nil, wrap("new", fmt.Errorf("%w: there is no database", webhook.ErrInvalidConfig))
+	}
 	s := &Store{writer: db, reader: db}
 	if cfg != nil {
 		s.cfg = *cfg
@@ -160,6 +163,8 @@ func (s *Store) start(ctx context.Context) error {
 		if err := s.walMode(ctx); err != nil {
 			return err
 		}
+	} else if err := s.patiently(ctx, func() error { return s.checkPragmas(ctx, s.writer) }); err != nil { // one connection, and so early: each is looked at before it is written with
+		return err
 	}
 	if err := s.migrate(ctx, migrations); err != nil {
 		return err

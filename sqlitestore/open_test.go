@@ -91,6 +91,18 @@ func TestNewRefusesConnectionsThatLoseCommits(t *testing.T) {
 		require.Equal(t, name, wrong.Name)
 		require.ErrorContains(t, err, "PRAGMA "+name)
 	}
+	_, err := sqlitestore.New(t.Context(), nil, nil)
+	require.ErrorIs(t, err, webhook.ErrInvalidConfig)
+}
+
+// TestNewLooksAtAConnection also where there is nothing to migrate, so that nobody hears of it from the first event.
+func TestNewLooksAtAConnection(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	_, err := sqlitestore.New(t.Context(), pool(t, path, durable...), nil)
+	require.NoError(t, err)
+	_, err = sqlitestore.New(t.Context(), pool(t, path), nil)
+	require.ErrorIs(t, err, sqlitestore.ErrPragma)
 }
 
 // TestEveryConnectionIsLookedAt changes a connection after the store was made.
