@@ -34,7 +34,7 @@ func TestContract(t *testing.T) {
 // TestContractOnAPoolOfOneConnection has the store wait for itself wherever it wants a second connection.
 func TestContractOnAPoolOfOneConnection(t *testing.T) {
 	if underRaceDetector {
-		t.Skip("the same calls as TestContract makes, and SQLite takes ten times as long under the race detector")
+		t.Skip("the same calls as TestContract makes, and SQLite takes ten times as long under the race detector: script/test runs it without")
 	}
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) webhook.Store {
