@@ -1,6 +1,7 @@
 package sqlitestore_test
 
 import (
+	"database/sql"
 	"testing"
 	"time"
 
@@ -181,29 +182,32 @@ func TestADeletedEndpointHasNoBacklog(t *testing.T) {
 	requireInvariants(t, path)
 }
 
+// TestABacklogInTheCallersTransaction is bounded by the next claim, which tells of it: the transaction may be rolled
+// back. Once its gap is open it counts what the caller's transactions bring.
 func TestABacklogInTheCallersTransaction(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s, db := single(t, path)
 	e := endpoint(t, s, "t", "we_1")
-	for _, commit := range []bool{false, true} {
+	emitted := func(n int, end func(*sql.Tx) error) {
 		tx, err := db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
-		box := s.Tx(tx)
-		for i, list := range [][]webhook.Event{events(2), events(3), events(1)} {
-			result, err := box.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: list, MaxPending: 4})
-			require.NoError(t, err)
-			require.Equal(t, i == 1, len(result.Backlogged) == 1, "request %d", i)
-		}
-		if !commit {
-			require.NoError(t, tx.Rollback())
-			require.Empty(t, gaps(t, s, e))
-			continue
-		}
-		require.NoError(t, tx.Commit())
+		result, err := s.Tx(tx).Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "t", Events: events(n), MaxPending: 4})
+		require.NoError(t, err)
+		require.Empty(t, result.Backlogged)
+		require.NoError(t, end(tx))
 	}
-	require.EqualValues(t, 2, gaps(t, s, e)[0].Count)
-	require.Len(t, claim(t, s, 10), 4)
+	emitted(5, (*sql.Tx).Rollback)
+	_, told := bounded(t, s, 4, 0)
+	require.Empty(t, told)
+	emitted(5, (*sql.Tx).Commit)
+	require.Empty(t, gaps(t, s, e))
+	_, told = bounded(t, s, 4, 0)
+	require.Equal(t, []webhook.EndpointRef{{Tenant: "t", ID: "we_1"}}, told)
+	emitted(2, (*sql.Tx).Rollback)
+	emitted(3, (*sql.Tx).Commit)
+	require.EqualValues(t, 3, gaps(t, s, e)[0].Count)
+	require.Len(t, claim(t, s, 10), 5)
 	requireInvariants(t, path)
 }
 

@@ -18,7 +18,7 @@ import (
 // with [ErrBusy] if another was committed meanwhile.
 //
 // Nothing is sent before the commit, and no dispatcher hears of it: call Dispatcher.Wake after it, or the events wait
-// for the next poll.
+// for the next poll. A bound on backlogs is applied by the next claim: until then more may be queued.
 //
 // If Enqueue fails it has changed nothing in tx, which may go on. A HandOver is ignored, and Direct is refused with
 // [ErrDirectInTx].
@@ -50,6 +50,7 @@ func (o *outbox) enqueue(ctx context.Context, req webhook.EnqueueRequest) (resul
 		return result, ended(ctx)
 	}
 	req.HandOver = nil
+	req.MaxPending = 0 // the next claim opens the gap: who opens one tells of it, and this transaction may be rolled back
 	b, err := newBatch(req)
 	if err != nil {
 		return result, err
