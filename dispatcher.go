@@ -54,7 +54,7 @@ func NewDispatcher(s Store, cfg *Config) (*Dispatcher, error) {
 	}
 	e := &engine{
 		cfg: c, store: s, guard: guard, owner: id.New("own_"), log: c.Logger,
-		sender: sender{transport: transport, maxResponse: c.MaxResponseBytes, proxied: c.EgressProxy != nil},
+		sender: sender{transport: transport, maxResponse: c.MaxResponseBytes, log: c.Logger, proxied: c.EgressProxy != nil},
 		rules: rules{
 			policy: c.Retry, maxRetryAfter: c.MaxRetryAfter, maxInFlight: c.MaxInFlight,
 			pauseAfter: c.PauseAfter, pauseMin: c.PauseMin, pauseMax: c.PauseMax, disableAfter: c.DisableAfter,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -12,13 +13,15 @@ import (
 	"unicode/utf8"
 
 	"github.com/meshia/webhook/internal/failpoint"
+	"github.com/meshia/webhook/internal/netguard"
 )
 
 // sender makes one attempt: it signs, posts, and reads the response within its bounds. It knows no store and never
 // tries again.
 type sender struct {
 	transport   http.RoundTripper
-	maxResponse int  // bytes kept of a response's body, and of its header
+	maxResponse int // bytes kept of a response's body, and of its header
+	log         *slog.Logger
 	proxied     bool // a proxy dials: what is seen of the network is the proxy's, and no endpoint's owner may read it
 }
 
@@ -79,6 +82,10 @@ func (s *sender) send(out *line, l *Lease, to target) Attempt {
 	switch {
 	case err != nil:
 		a.fail(out.exchange.classify(out.traced, err))
+		if blocked := (*netguard.BlockedError)(nil); errors.As(err, &blocked) { // the log of attempts is the tenant's, and names no address
+			s.log.LogAttrs(out.traced, slog.LevelWarn, "webhook: the guard refused an address", slog.String("tenant", l.Delivery.Tenant),
+				slog.String("endpoint", l.Delivery.EndpointID), slog.String("refused", blocked.Detail()))
+		}
 	default:
 		limit := s.maxResponse
 		if a.Number > wellKept {

@@ -24,7 +24,9 @@ import (
 // attemptAt pings an endpoint with this URL once and returns the attempt as it was logged.
 func attemptAt(t *testing.T, url string, cfg *webhook.Config) webhook.Attempt {
 	t.Helper()
-	cfg.Logger = quiet
+	if cfg.Logger == nil {
+		cfg.Logger = quiet
+	}
 	d, err := webhook.NewDispatcher(webhook.NewMemoryStore(nil), cfg)
 	require.NoError(t, err)
 	e, _, err := d.AddEndpoint(t.Context(), webhook.Endpoint{URL: url, Events: []string{"*"}, Secret: secretA}, webhook.WithoutPing())
@@ -289,7 +291,8 @@ func TestAnAddressThatIsNotAllowedIsNamed(t *testing.T) {
 	guard, err := netguard.New(&netguard.Config{AllowAnyPort: true})
 	require.NoError(t, err)
 	dialer := &net.Dialer{ControlContext: guard.Control}
-	a := attemptAt(t, "https://example.com/", &webhook.Config{UnguardedTransport: &http.Transport{
+	var log logbook
+	a := attemptAt(t, "https://example.com/", &webhook.Config{Logger: log.logger(), UnguardedTransport: &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, strings.TrimPrefix(url, "https://"))
 		},
@@ -298,6 +301,10 @@ func TestAnAddressThatIsNotAllowedIsNamed(t *testing.T) {
 	require.Equal(t, "destination address is not allowed", a.Detail)
 	require.Empty(t, a.RemoteAddr)
 	require.Empty(t, receiver.Requests())
+	told := log.lines("the guard refused an address")
+	require.Len(t, told, 1)
+	require.Contains(t, told[0], "127.0.0.1:")
+	require.Contains(t, told[0], "loopback")
 }
 
 // TestNothingIsToldOfAProxy sends through a proxy that answers every CONNECT and is then not what was asked for.
