@@ -132,14 +132,6 @@ var equivalents = []Equivalent{
 		"an id with nothing after it opens with no key",
 	},
 	{
-		"sealing.go", "engine.aged", "return (true || (e.cfg.Sealer != nil)) && (len(stored.Sealed) == 0 || stored.Sealed[0] != sealedBox || !e.cfg.Sealer.Newest(stored.Sealed[1:]))",
-		"Reseal has refused to work without a sealer",
-	},
-	{
-		"sealing.go", "engine.aged", "return e.cfg.Sealer != nil && (len(stored.Sealed) == 0 || (false && (stored.Sealed[0] != sealedBox)) || !e.cfg.Sealer.Newest(stored.Sealed[1:]))",
-		"a secret's text has no control characters, with one of which what a sealer made begins",
-	},
-	{
 		"direct.go", "Dispatcher.Ping", "if (false && (err != nil)) || tried.Attempt.Result != AttemptFailed || tried.Attempt.Status == 0 || len(live(tried.lease.Endpoint.Secrets, time.Now())) < 2 {",
 		"with an error there is no attempt, whose result is asked next",
 	},
