@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 )
 
 // ReceiverConfig configures [NewReceiver].
@@ -37,7 +38,7 @@ type ReceiverConfig struct {
 // return, and do the work later.
 // The handler's context ends when the sender hangs up.
 type Receiver struct {
-	verifier  *Verifier
+	verifier  atomic.Pointer[Verifier]
 	dedupe    Deduper
 	unhandled prepare
 	logger    *slog.Logger
@@ -58,7 +59,8 @@ func NewReceiver(v *Verifier, cfg *ReceiverConfig) *Receiver {
 	if cfg == nil {
 		cfg = &ReceiverConfig{}
 	}
-	r := &Receiver{verifier: v, dedupe: cfg.Dedupe, logger: cfg.Logger, handlers: make(map[string]prepare)}
+	r := &Receiver{dedupe: cfg.Dedupe, logger: cfg.Logger, handlers: make(map[string]prepare)}
+	r.SetVerifier(v)
 	if r.dedupe == nil {
 		r.dedupe = NewMemoryDeduper(nil)
 	}
@@ -91,16 +93,26 @@ func Handle[T any](r *Receiver, t EventType[T], handler func(context.Context, Ev
 	}
 }
 
+// SetVerifier changes what requests are verified with, at any time: for a secret that was rotated. Handlers and what is
+// known of events stay. It panics if the verifier is nil.
+func (r *Receiver) SetVerifier(v *Verifier) {
+	if v == nil {
+		panic("webhook: SetVerifier: the verifier is nil")
+	}
+	r.verifier.Store(v)
+}
+
 // ServeHTTP answers a webhook request.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	e, err := r.verifier.admitPost(w, req)
+	verifier := r.verifier.Load() // one and the same for the whole request
+	e, err := verifier.admitPost(w, req)
 	if err == nil {
-		err = r.receive(req.Context(), e)
+		err = r.receive(req.Context(), verifier, e)
 	}
 	answer(w, req, r.logger, e, err)
 }
 
-func (r *Receiver) receive(ctx context.Context, e Event) (err error) {
+func (r *Receiver) receive(ctx context.Context, verifier *Verifier, e Event) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = handlerError{fmt.Errorf("webhook: the handler panicked: %v\n%s", p, debug.Stack())}
@@ -119,7 +131,7 @@ func (r *Receiver) receive(ctx context.Context, e Event) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.once(ctx, r.verifier.dedupeKey(e), run)
+	return r.once(ctx, verifier.dedupeKey(e), run)
 }
 
 // once runs a handler, if its event has not been handled and is not being handled. However the run ends, the key is

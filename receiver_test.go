@@ -62,6 +62,27 @@ func TestReceiverCallsTheHandlerOfTheType(t *testing.T) {
 	}, got)
 }
 
+// TestReceiverSetVerifier goes on with a new secret: it keeps its handlers, and knows what it has handled.
+func TestReceiverSetVerifier(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t, nil)
+	calls := 0
+	webhook.Handle(r, webhook.ExperimentCompleted, func(context.Context, webhook.Event, webhook.ExperimentCompletedData) error {
+		calls++
+		return nil
+	})
+	first, second := sampleEvent(), experiment()
+	require.Equal(t, http.StatusNoContent, deliver(t, r, first).Code)
+	r.SetVerifier(mustVerifier(t, nil, "another secret"))
+	require.Equal(t, http.StatusUnauthorized, deliver(t, r, second).Code)
+	r.SetVerifier(mustVerifier(t, nil, "another secret", typedSecret))
+	require.Equal(t, http.StatusNoContent, deliver(t, r, second).Code)
+	require.Equal(t, 2, calls)
+	require.Equal(t, http.StatusNoContent, deliver(t, r, first).Code)
+	require.Equal(t, 2, calls)
+	require.Panics(t, func() { r.SetVerifier(nil) })
+}
+
 func TestReceiverAcceptsWhatNobodyHandles(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t, nil)
