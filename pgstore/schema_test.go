@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -92,6 +93,69 @@ func TestVersionsOfTheTables(t *testing.T) {
 		r.exec(`DELETE FROM {meta}`)
 		_, err := pgstore.New(t.Context(), r.pool, r.cfg)
 		require.ErrorIs(t, err, pgstore.ErrSchemaMissing)
+	})
+}
+
+// TestAnOlderLibraryRunsOnALaterSchema calls what a dispatcher does on tables that have got more columns since.
+func TestAnOlderLibraryRunsOnALaterSchema(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		r := newRig(t, s)
+		for _, table := range []string{"meta", "endpoints", "subscriptions", "lanes", "events", "deliveries", "attempts", "inbox", "gaps", "hours", "replays"} {
+			r.exec(`ALTER TABLE {` + table + `} ADD COLUMN later text NOT NULL DEFAULT 'x', ADD COLUMN latest int`)
+		}
+		r.exec(`UPDATE {meta} SET version = version + 1`)
+		r.Store = open(t, r.pool, r.cfg)
+		ctx := t.Context()
+		e := r.endpoint("we_1", webhook.Health{Verified: true})
+		sent := r.emit(3)
+		tx, err := r.pool.Begin(ctx)
+		require.NoError(t, err)
+		_, err = r.Tx(tx).Enqueue(ctx, webhook.EnqueueRequest{Tenant: "t", Events: r.events(1)})
+		require.NoError(t, err)
+		require.NoError(t, tx.Commit(ctx))
+
+		leases := r.claim(10)
+		require.Len(t, leases, 4)
+		require.Equal(t, e.Health, leases[0].Endpoint.Health)
+		r.record(webhook.OutcomeDelivered, leases[0])
+		r.record(webhook.OutcomeFailed, leases[1])
+		r.record(webhook.OutcomeRetry, leases[2:]...)
+		require.Len(t, r.delivery(leases[0]).Attempts, 1)
+		stats, err := r.Stats(ctx, "t", "we_1", time.Now().Add(-time.Hour).Truncate(time.Hour))
+		require.NoError(t, err)
+		require.EqualValues(t, 2, stats.Pending)
+
+		for _, state := range []webhook.EndpointState{webhook.EndpointDisabled, webhook.EndpointActive} {
+			_, err = r.JudgeEndpoint(ctx, "t", "we_1", func(h webhook.Health, _ time.Time) webhook.Health {
+				h.State = state
+				return h
+			})
+			require.NoError(t, err)
+			r.emit(1) // the first one is missed
+			r.claim(1)
+		}
+		gaps, err := r.Gaps(ctx, "t", "we_1")
+		require.NoError(t, err)
+		require.Len(t, gaps, 1)
+		_, err = r.CreateReplay(ctx, webhook.Replay{ID: "rpl_1", Tenant: "t", EndpointID: "we_1", Failed: true, State: webhook.ReplayRunning})
+		require.NoError(t, err)
+		_, err = r.ContinueReplay(ctx, webhook.ReplayStep{Max: 100, Pending: 100})
+		require.NoError(t, err)
+
+		page, err := r.Deliveries(ctx, "t", webhook.DeliveryFilter{Limit: 50})
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, len(page.Deliveries), 5)
+		event, err := r.Event(ctx, "t", sent[0].ID)
+		require.NoError(t, err)
+		require.Equal(t, sent[0].Body, event.Body)
+		_, err = r.Prune(ctx, webhook.PruneRequest{Deliveries: time.Hour, Bodies: time.Hour, Max: 100})
+		require.NoError(t, err)
+		require.NoError(t, r.DeleteEndpoint(ctx, "t", "we_1"))
+		more, err := r.EraseTenant(ctx, "t", 1000)
+		require.NoError(t, err)
+		require.False(t, more)
+		require.Zero(t, r.count(`SELECT count(*) FROM {events}`))
 	})
 }
 
