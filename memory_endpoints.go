@@ -170,7 +170,7 @@ func (s *MemoryStore) judged(ep *memEndpoint, h Health, now memInstant) {
 	case h.State.Queues() && ep.backlogged(): // it stays while the backlog does
 	case h.State.Queues():
 		s.closeGap(ep, now)
-	case ep.gap == nil || h.State != old.State || h.Reason != old.Reason:
+	case h.State != old.State || h.Reason != old.Reason:
 		s.closeGap(ep, now)
 		reason := GapDisabled
 		if h.State == EndpointPending {

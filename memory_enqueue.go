@@ -100,7 +100,7 @@ func (*MemoryStore) distinct(events []Event) ([]Event, error) {
 func (s *MemoryStore) admit(t *memTenant, events []Event, maxPending int, direct bool) error {
 	deliveries := 0
 	var coming map[*memEndpoint]int // how many of them each endpoint gets, where that matters
-	if maxPending > 0 && len(events) > 1 {
+	if len(events) > 1 {
 		coming = map[*memEndpoint]int{}
 	}
 	for i := range events {

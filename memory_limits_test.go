@@ -246,3 +246,39 @@ func TestMemoryStoreSortsHoursOfAClockSetBack(t *testing.T) {
 		}
 	})
 }
+
+// TestMemoryStoreThatIsFullCountsWhatIsMissed takes no room for it.
+func TestMemoryStoreThatIsFullCountsWhatIsMissed(t *testing.T) {
+	inMemory(t, &webhook.MemoryConfig{MaxPending: 2}, func(m *memory) {
+		m.add("on", webhook.Health{})
+		m.emit(2)
+		require.NoError(m, m.DeleteEndpoint(m.Context(), "t", "on"))
+		m.add("full", webhook.Health{})
+		m.emit(2)
+		_, err := m.batch(1, 0)
+		require.ErrorIs(m, err, webhook.ErrStoreFull)
+		m.state("full", webhook.EndpointDisabled)
+		_, err = m.batch(3, 0)
+		require.NoError(m, err)
+		require.EqualValues(m, 3, m.gaps("full")[0].Count)
+	})
+}
+
+// TestMemoryStoreGapBeginsAfterWhatWasStoredBefore has an event stored, that nobody wanted then, just before a gap opens.
+func TestMemoryStoreGapBeginsAfterWhatWasStoredBefore(t *testing.T) {
+	inMemory(t, nil, func(m *memory) {
+		e := m.add("e", webhook.Health{}, func(e *webhook.Endpoint) { e.Events = []string{"a"} })
+		m.emit(2)
+		_, err := m.Enqueue(m.Context(), webhook.EnqueueRequest{Tenant: "t", Events: []webhook.Event{{ID: "evt_b", Type: "b", Body: []byte(`{}`)}}})
+		require.NoError(m, err)
+		require.Len(m, m.within(1).Backlogged, 1)
+		e, err = m.Endpoint(m.Context(), "t", "e")
+		require.NoError(m, err)
+		e.Events = []string{"a", "b"}
+		_, err = m.UpdateEndpoint(m.Context(), e, func(h webhook.Health, _ time.Time) webhook.Health { return h })
+		require.NoError(m, err)
+		time.Sleep(time.Nanosecond)
+		m.replay("e", time.Time{}, time.Time{})
+		require.Equal(m, webhook.ReplayStepped{Stepped: true}, m.step(10, 100), "it missed nothing")
+	})
+}
