@@ -100,7 +100,8 @@ func (d *Dispatcher) StopReplay(ctx context.Context, replayID string) (Replay, e
 
 // RedeliverEvent queues an event again for each endpoint that subscribes to it and queues now, also for those that got
 // it already, and returns how many those are. askedBy, at most 255 bytes of text, is kept with the deliveries. Errors:
-// [ErrNotFound], [ErrBodyPruned], [ErrInvalidEndpoint] for askedBy; with an error some may have been queued.
+// [ErrNotFound], [ErrBodyPruned], [ErrInvalidEvent] for that of a ping or a test, [ErrInvalidEndpoint] for askedBy;
+// with an error some may have been queued.
 func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string) (queued int, err error) {
 	_, err = read(d, "redeliver event", func() (int, error) {
 		if err := checkAskedBy(askedBy); err != nil {
@@ -109,6 +110,9 @@ func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string
 		e, err := d.store.Event(ctx, d.tenant, eventID)
 		if err == nil && len(e.Body) == 0 {
 			err = ErrBodyPruned
+		}
+		if err == nil {
+			err = d.meantForAll(ctx, eventID)
 		}
 		if err != nil {
 			return 0, err
@@ -137,6 +141,25 @@ func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string
 		return queued, nil
 	})
 	return queued, err // also what was queued before the error
+}
+
+// meantForAll refuses the event of a ping or a test, which is one endpoint's.
+func (d *Dispatcher) meantForAll(ctx context.Context, eventID string) error {
+	f := DeliveryFilter{EventID: eventID, Limit: MaxPage}
+	for {
+		page, err := d.store.Deliveries(ctx, d.tenant, f)
+		if err != nil {
+			return err
+		}
+		for i := range page.Deliveries {
+			if kind := page.Deliveries[i].Kind; kind.Once() {
+				return fmt.Errorf("%w: it is the event of a %s, and one endpoint's: use Redeliver", ErrInvalidEvent, kind)
+			}
+		}
+		if f.Cursor = page.NextCursor; f.Cursor == "" {
+			return nil
+		}
+	}
 }
 
 const (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,6 +51,32 @@ func TestAnEventIsSentAgainToAll(t *testing.T) {
 		require.ErrorIs(t, err, webhook.ErrBodyPruned)
 		time.Sleep(tenMin)
 		require.Len(t, r.receiver.Requests(), 6)
+	})
+}
+
+// TestTheEventOfATestIsNotSentToAll however often it was repeated to the one endpoint.
+func TestTheEventOfATestIsNotSentToAll(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, webhooktest.NewReceiver(t), nil).run()
+		e := r.endpoint("hook")
+		r.endpoint("other")
+		ping, err := r.d.Ping(r.ctx, e.ID)
+		require.NoError(t, err)
+		test, err := r.d.SendTest(r.ctx, e.ID, experiment())
+		require.NoError(t, err)
+		for range webhook.MaxPage {
+			_, err = r.d.Redeliver(r.ctx, test.ID)
+			require.NoError(t, err)
+		}
+		for _, d := range []webhook.Delivery{ping, test} {
+			queued, err := r.d.RedeliverEvent(r.ctx, d.EventID, "")
+			require.ErrorIs(t, err, webhook.ErrInvalidEvent, d.Kind)
+			require.Zero(t, queued)
+		}
+		time.Sleep(time.Minute)
+		for _, req := range r.receiver.Requests() {
+			require.Equal(t, "/hook", req.URL[strings.LastIndex(req.URL, "/"):])
+		}
 	})
 }
 
