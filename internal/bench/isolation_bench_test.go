@@ -19,8 +19,8 @@ import (
 // Of 1 000 endpoints that get an event in turn, 1 000 events a second or half of what the store can do here, one in
 // ten hangs. x-alone is the healthy ones' 99th percentile from Emit to the request, once it is known who hangs,
 // divided by the same where nobody does; x-cold is the same before anything is known of anybody. heap-MiB is what the
-// process holds with requests hanging over what it held before Run, log of a memory store included, and left the
-// goroutines that it has more after Run.
+// process holds with requests hanging over what it held with the same endpoints before the first event for them, log of
+// a memory store included, and left the goroutines that it has more after Run.
 //
 // Then 10 000 endpoints hang beside a healthy one, and take all that they can get. x-crowd is the rate at which that
 // one gets its events, divided by its rate before they came.
@@ -72,7 +72,7 @@ func isolation(b *testing.B, s webhook.Store, emitters int) isolationRow {
 	}
 	turn := 0
 	for b.Loop() {
-		goroutines, heap := runtime.NumGoroutine(), heapNow()
+		goroutines := runtime.NumGoroutine()
 		q := newQuarter(b, s, timeout, emitters)
 		turn++
 		one := fmt.Sprint("one", turn, "-")
@@ -83,6 +83,7 @@ func isolation(b *testing.B, s webhook.Store, emitters int) isolationRow {
 			quiet, loud := fmt.Sprint("quiet", turn, "-"), fmt.Sprint("loud", turn, "-")
 			q.settle(b, quiet, r.endpoints, true)
 			q.settle(b, loud, r.endpoints, true)
+			heap := heapNow()
 			q.trickle(b, quiet, "unknown", r.endpoints, r.perSecond, phase, true)
 			alone := q.trickle(b, quiet, "alone", r.endpoints, r.perSecond, phase, true)
 			cold := q.trickle(b, loud, "cold", r.endpoints, r.perSecond, phase+timeout, false)
@@ -94,7 +95,7 @@ func isolation(b *testing.B, s webhook.Store, emitters int) isolationRow {
 			r.warm, r.cold = append(r.warm, warm/alone), append(r.cold, cold/alone)
 		}
 		before := q.flood(b, one+"0", flood)
-		q.crowd(b, r.crowd)
+		heap := q.crowd(b, r.crowd)
 		with := q.flood(b, one+"0", flood)
 		r.heap = append(r.heap, heapNow()-heap)
 		r.before, r.with, r.ratio = append(r.before, before), append(r.with, with), append(r.ratio, with/before)

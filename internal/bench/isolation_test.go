@@ -154,8 +154,9 @@ func (q *quarter) flood(tb testing.TB, tenant string, d time.Duration) float64 {
 	return emit(d)
 }
 
-// crowd adds n endpoints that hang, and sends all of them an event. It returns when each has timed out.
-func (q *quarter) crowd(tb testing.TB, n int) {
+// crowd adds n endpoints that hang, and sends all of them an event. It returns when each has timed out, with what the
+// heap held before that event.
+func (q *quarter) crowd(tb testing.TB, n int) (heap float64) {
 	tb.Helper()
 	var next atomic.Int64
 	together(tb, n, q.emitters, func() error {
@@ -167,6 +168,7 @@ func (q *quarter) crowd(tb testing.TB, n int) {
 	q.mu.Lock()
 	clear(q.hung)
 	q.mu.Unlock()
+	heap = heapNow()
 	require.NoError(tb, q.Tenant("crowd").Emit(context.Background(), webhook.SessionStarted.New("", webhook.SessionStartedData{})))
 	require.Eventually(tb, func() bool {
 		q.mu.Lock()
@@ -179,6 +181,7 @@ func (q *quarter) crowd(tb testing.TB, n int) {
 		}
 		return met == n
 	}, 5*time.Minute, 20*time.Millisecond, "hanging endpoints that had no turn")
+	return heap
 }
 
 // heapNow is what the heap holds without garbage.
