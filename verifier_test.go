@@ -108,6 +108,9 @@ func TestNewVerifierJoinsEveryComplaint(t *testing.T) {
 		require.ErrorContains(t, err, part)
 	}
 	require.NotContains(t, err.Error(), "secret 2")
+
+	_, err = webhook.NewVerifier([]string{typedSecret}, &webhook.VerifierConfig{Scheme: webhook.BodyHMAC("X Signature")})
+	require.ErrorContains(t, err, `BodyHMAC: "X Signature" is not the name of a header`)
 }
 
 func TestVerifyFunctionRefusesAnEmptySecret(t *testing.T) {
