@@ -113,6 +113,12 @@ func TestNewVerifierJoinsEveryComplaint(t *testing.T) {
 	require.ErrorContains(t, err, `BodyHMAC: "X Signature" is not the name of a header`)
 }
 
+func TestNewVerifierTakesTheLeastThatMakesSense(t *testing.T) {
+	t.Parallel()
+	_, err := webhook.NewVerifier([]string{whsecSecret}, &webhook.VerifierConfig{Scheme: webhook.Standard, Tolerance: time.Second, MaxAge: time.Second, MaxBodyBytes: 1})
+	require.NoError(t, err)
+}
+
 func TestVerifyFunctionRefusesAnEmptySecret(t *testing.T) {
 	t.Parallel()
 	body := []byte("body")
