@@ -53,9 +53,6 @@ type prepare func(Event) (func(context.Context) error, error)
 // NewReceiver makes a receiver of what the verifier accepts. A nil config is all defaults. It panics if the verifier
 // is nil.
 func NewReceiver(v *Verifier, cfg *ReceiverConfig) *Receiver {
-	if v == nil {
-		panic("webhook: NewReceiver: the verifier is nil")
-	}
 	if cfg == nil {
 		cfg = &ReceiverConfig{}
 	}
@@ -97,7 +94,7 @@ func Handle[T any](r *Receiver, t EventType[T], handler func(context.Context, Ev
 // known of events stay. It panics if the verifier is nil.
 func (r *Receiver) SetVerifier(v *Verifier) {
 	if v == nil {
-		panic("webhook: SetVerifier: the verifier is nil")
+		panic("webhook: a receiver needs a verifier, which is nil")
 	}
 	r.verifier.Store(v)
 }
