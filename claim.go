@@ -91,40 +91,27 @@ func (r *run) listen(ctx context.Context) {
 	}
 }
 
-// able reports whether the claim loop can take what is due: it has slots, and keys for all that it has met.
-func (r *run) able() bool {
+// able reports whether the claim loop can take what is due for the tenant: it has slots, and keys for all that it has
+// met.
+func (r *run) able(tenant string) bool {
 	if r.shut.any() {
 		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.free > 0 && !r.closing
-}
-
-// reserveMost takes the free slots for a claim, but for some that Emit may hand leases to meanwhile.
-func (r *run) reserveMost() int {
-	r.mu.Lock()
-	free := r.free
-	r.mu.Unlock()
-	if free > 2*handOverMost {
-		free -= handOverMost
-	}
-	return r.reserve(free)
+	return r.free > 0 && r.tenants[tenant] < r.cfg.TenantSlots && !r.closing
 }
 
 // claim leases what fits into the free slots, and returns it with how long to wait before the next look. asked is when
-// the store was asked.
+// the store was asked. It is not while another claim is under way, who would have to know what that brings each tenant:
+// the claim loop looks after it.
 func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait time.Duration) {
 	skip := append(r.shut.list(time.Now()), r.clogs()...)
 	if len(skip) >= keylessMax {
 		return nil, asked, r.cfg.Poll
 	}
-	n := r.reserveMost()
-	r.mu.Lock()
-	r.waiting = true // until the answer is in: an outcome that is recorded meanwhile makes it old
-	slow := max(min(n, (r.cfg.Slots+1)/2-r.slow), 0)
-	r.mu.Unlock()
-	if n == 0 {
+	req := ClaimRequest{Owner: r.owner, Term: r.term(), MaxAge: r.cfg.MaxAge, MaxPending: r.cfg.MaxPending, Skip: skip}
+	if !r.prepare(&req) {
 		return nil, asked, r.cfg.Poll
 	}
 	asked = time.Now()
@@ -132,13 +119,20 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 	// over a connection that has fallen silent no answer comes.
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin)
 	defer cancel()
-	got, err := r.store.Claim(bounded, ClaimRequest{
-		Owner: r.owner, Term: r.term(), Max: n, MaxSlow: slow, MaxAge: r.cfg.MaxAge, MaxPending: r.cfg.MaxPending, Skip: skip,
-	})
+	got, err := r.store.Claim(bounded, req)
+	running := r.occupy(got.Leases, "", req.Max)
+	r.mu.Lock()
+	r.asked = nil
+	missed := r.missed
+	r.missed = false
+	r.mu.Unlock()
+	if missed {
+		r.open()
+	}
 	if len(got.Backlogged) > 0 { // not here: a hook that blocks would keep all from being served
 		r.workers.Go(func() { r.backlogged(r.attempts, got.Backlogged) })
 	}
-	if !r.occupy(got.Leases, n) {
+	if !running {
 		return nil, asked, r.cfg.Poll
 	}
 	if err != nil {
@@ -148,8 +142,8 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 		return nil, asked, r.cfg.Poll
 	}
 	r.mu.Lock()
-	r.waiting = got.Blocked || len(got.Leases) == n
-	more := len(got.Leases) == n && r.free > 0 // what was left to Emit
+	r.waiting = got.Blocked || len(got.Leases) == req.Max
+	more := r.free > 0 && (len(got.Leases) == req.Max || r.cramped(&req, got.Leases)) // what was left to Emit
 	r.mu.Unlock()
 	switch {
 	case more:

@@ -42,6 +42,11 @@ type Config struct {
 	// Slots is how many attempts this dispatcher has in flight at most. Slow and failing endpoints share half of them.
 	// Defaults to 256.
 	Slots int
+	// TenantSlots is how many of Slots the attempts of one tenant may take at once in this dispatcher, so that no
+	// tenant's endpoints, however they behave, keep those of the others from being served. Endpoints without a tenant
+	// are not bound, nor are Ping, SendTest and Redeliver, which take no slots. Defaults to half of Slots, rounded up;
+	// at most Slots.
+	TenantSlots int
 	// MaxInFlight is how many attempts one endpoint may have in flight over all dispatchers; an endpoint may have a
 	// lower bound of its own. It starts at 1, doubles with each success and falls back with a timeout or a late
 	// failure.
@@ -161,6 +166,7 @@ func (cfg *Config) withDefaults() (Config, error) {
 	duration("Drain", &c.Drain, 20*time.Second, year)
 	duration("Poll", &c.Poll, time.Second, time.Hour)
 	count("Slots", &c.Slots, 256, 1<<16)
+	count("TenantSlots", &c.TenantSlots, (c.Slots+1)/2, max(c.Slots, 0))
 	count("MaxInFlight", &c.MaxInFlight, 8, 1<<16)
 	count("PauseAfter", &c.PauseAfter, 10, 1_000_000)
 	duration("PauseMin", &c.PauseMin, 30*time.Second, 24*time.Hour)

@@ -35,7 +35,7 @@ func TestConfigDefaults(t *testing.T) {
 		got.Logger, got.Registry = nil, nil
 		require.Equal(t, webhook.Config{
 			Retry: webhook.Backoff{}, MaxRetryAfter: day, MaxAge: 5 * day,
-			Timeout: 15 * time.Second, Drain: 20 * time.Second, Poll: time.Second, Slots: 256, MaxInFlight: 8,
+			Timeout: 15 * time.Second, Drain: 20 * time.Second, Poll: time.Second, Slots: 256, TenantSlots: 128, MaxInFlight: 8,
 			PauseAfter: 10, PauseMin: 30 * time.Second, PauseMax: 10 * time.Minute, DisableAfter: 5 * day, MaxPending: 100_000,
 			MaxEventBytes: 256 << 10, MaxResponseBytes: 16 << 10, MaxEndpoints: 50, KeepDeliveries: 30 * day, KeepBodies: 30 * day,
 		}, got)
@@ -45,6 +45,11 @@ func TestConfigDefaults(t *testing.T) {
 	require.Equal(t, time.Hour, got.PauseMax, "not below PauseMin")
 	require.Zero(t, got.DisableAfter)
 	require.Equal(t, day, got.KeepBodies)
+	for slots, want := range map[int]int{1: 1, 2: 1, 3: 2, 8: 4, 9: 5} {
+		got, err := webhook.WithDefaults(&webhook.Config{Slots: slots})
+		require.NoError(t, err)
+		require.Equal(t, want, got.TenantSlots)
+	}
 }
 
 func TestConfigBounds(t *testing.T) {
@@ -60,6 +65,7 @@ func TestConfigBounds(t *testing.T) {
 		"Drain":            {func(c *webhook.Config, n int64) { c.Drain = time.Duration(n) }, int64(year)},
 		"Poll":             {func(c *webhook.Config, n int64) { c.Poll = time.Duration(n) }, int64(time.Hour)},
 		"Slots":            {func(c *webhook.Config, n int64) { c.Slots = int(n) }, 1 << 16},
+		"TenantSlots":      {func(c *webhook.Config, n int64) { c.TenantSlots = int(n) }, 256},
 		"MaxInFlight":      {func(c *webhook.Config, n int64) { c.MaxInFlight = int(n) }, 1 << 16},
 		"PauseAfter":       {func(c *webhook.Config, n int64) { c.PauseAfter = int(n) }, 1_000_000},
 		"PauseMin":         {func(c *webhook.Config, n int64) { c.PauseMin = time.Duration(n) }, int64(24 * time.Hour)},

@@ -104,14 +104,14 @@ func (d *Dispatcher) Emit(ctx context.Context, events ...Event) error {
 	r := d.run.Load()
 	reserved := 0
 	if r != nil && !r.anyClogged() {
-		reserved = r.reserve(min(len(events)*handOverPerEvent, handOverMost))
+		reserved = r.reserve(d.tenant, min(len(events)*handOverPerEvent, handOverMost))
 	}
 	if reserved > 0 {
 		req.HandOver = &HandOver{Owner: d.owner, Term: d.term(), Max: reserved}
 	}
 	asked := time.Now()
 	res, err := d.store.Enqueue(ctx, req)
-	if r != nil && r.occupy(res.Leases, reserved) {
+	if r != nil && r.occupy(res.Leases, d.tenant, reserved) {
 		r.start(res.Leases, asked)
 		if len(res.Leases) < reserved {
 			r.spared()
@@ -157,20 +157,20 @@ func (d *Dispatcher) EmitTo(ctx context.Context, box Outbox, events ...Event) er
 	return nil
 }
 
-// Wake makes the dispatcher look for what is due. Where it does not run, or has no slot free, it tells the dispatchers
-// of other processes, if the store can.
+// Wake makes the dispatcher look for what is due. Where it does not run, or has no slot free for the tenant, it tells
+// the dispatchers of other processes, if the store can.
 func (d *Dispatcher) Wake(ctx context.Context) { d.wake(ctx, d.run.Load()) }
 
-func (e *engine) wake(ctx context.Context, r *run) {
+func (d *Dispatcher) wake(ctx context.Context, r *run) {
 	failpoint.Pass(failpoint.K5)
 	if r != nil {
 		r.wake()
 	}
-	if e.waker == nil || r != nil && r.able() { // what this process can claim it tells nobody else of
+	if d.waker == nil || r != nil && r.able(d.tenant) { // what this process can claim it tells nobody else of
 		return
 	}
-	if err := e.waker.Wake(ctx); err != nil { // they find it at their next poll
-		e.log.LogAttrs(ctx, slog.LevelWarn, "webhook: other dispatchers could not be told", slog.Any("error", err))
+	if err := d.waker.Wake(ctx); err != nil { // they find it at their next poll
+		d.log.LogAttrs(ctx, slog.LevelWarn, "webhook: other dispatchers could not be told", slog.Any("error", err))
 	}
 }
 

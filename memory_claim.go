@@ -26,14 +26,23 @@ func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (Claimed, err
 
 	skipped := s.skip(req.Skip)
 	slow := req.MaxSlow
-	for len(c.Leases) < req.Max {
+	given := make(map[string]int) // how many leases each tenant got
+	for {
 		ep := s.turn(slow > 0, now)
 		if ep == nil {
+			break
+		}
+		if given[ep.Tenant] >= req.Room(ep.Tenant) {
+			skipped = append(skipped, s.displaced(ep))
+			continue
+		}
+		if len(c.Leases) >= req.Max {
 			break
 		}
 		if ep.Health.Slow {
 			slow--
 		}
+		given[ep.Tenant]++
 		d := ep.lane.next(now.at).item
 		s.unwait(d)
 		s.serve(ep, d, now)
@@ -61,10 +70,15 @@ func (s *MemoryStore) skip(refs []EndpointRef) (skipped []memSkipped) {
 		if ep == nil || ep.lane.heap == nil {
 			continue
 		}
-		skipped = append(skipped, memSkipped{ep.lane.heap, ep.lane.heap.entries[ep.lane.pos]})
-		s.displace(ep)
+		skipped = append(skipped, s.displaced(ep))
 	}
 	return skipped
+}
+
+func (s *MemoryStore) displaced(ep *memEndpoint) memSkipped {
+	k := memSkipped{ep.lane.heap, ep.lane.heap.entries[ep.lane.pos]}
+	s.displace(ep)
+	return k
 }
 
 // back gives the endpoint the place that it had.

@@ -89,8 +89,17 @@ func randomly(m *memory, r *rand.Rand, bound int) {
 			for range max(0, r.IntN(8)-4) { // some of them twice
 				req.Skip = append(req.Skip, webhook.EndpointRef{Tenant: "t", ID: fmt.Sprint(r.IntN(endpoints + 1))})
 			}
+			req.MaxTenant = max(0, r.IntN(8)-4)
+			if r.IntN(3) == 0 {
+				req.Tenants = map[string]int{"t": r.IntN(4), "u": 0}
+			}
 			c, err := m.Claim(ctx, req)
 			require.NoError(m, err)
+			room := min(req.Max, req.Room("t"))
+			require.LessOrEqual(m, len(c.Leases), room)
+			if len(c.Leases) == req.Room("t") {
+				require.NotZero(m, c.Next, "a tenant that has all that it may is waited for")
+			}
 			for _, l := range c.Leases {
 				require.NotContains(m, req.Skip, webhook.EndpointRef{Tenant: "t", ID: l.Delivery.EndpointID})
 				claimed[l.Delivery.EndpointID] = append(claimed[l.Delivery.EndpointID], time.Now())

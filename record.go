@@ -126,25 +126,18 @@ func (e *engine) warnNotRecorded(ctx context.Context, batch []settled, err error
 
 // giveBack frees the slots of a batch, but for those of the outcomes that are left.
 func (r *run) giveBack(batch []settled, left ...settled) {
-	slow, again := 0, false
-	for i := range batch {
-		if batch[i].lease.Endpoint.Health.Slow {
-			slow++
-		}
-		again = again || batch[i].Kind != OutcomeDelivered && batch[i].Kind != OutcomeFailed || batch[i].before.State != batch[i].after.State
-	}
-	for i := range left {
-		if left[i].lease.Endpoint.Health.Slow {
-			slow--
-		}
-	}
+	again := false
 	for i := range batch {
 		s := &batch[i]
-		if s.held && !slices.ContainsFunc(left, func(l settled) bool { return l.lease == s.lease }) {
+		again = again || s.Kind != OutcomeDelivered && s.Kind != OutcomeFailed || s.before.State != s.after.State
+		if slices.ContainsFunc(left, func(l settled) bool { return l.lease == s.lease }) {
+			continue
+		}
+		if s.held {
 			r.hold(s.lease.Endpoint, -1)
 		}
+		r.vacate(s.lease)
 	}
-	r.vacate(len(batch)-len(left), slow)
 	if again { // it falls due at a time that the claim loop does not know of
 		r.wake()
 	}

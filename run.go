@@ -51,6 +51,9 @@ type run struct {
 	free    int                  // slots
 	busy    int                  // leases that workers have, each on a slot
 	slow    int                  // slots that slow endpoints have
+	tenants map[string]int       // slots that each tenant has, with those that Emit has reserved; the empty one's are not counted
+	asked   *ClaimRequest        // the claim that is under way
+	missed  bool                 // another one was to be made meanwhile
 	waiting bool                 // there is more than fitted: a slot or a window that becomes free is worth a claim
 	look    time.Time            // when the claim loop looks next by itself
 	held    map[EndpointRef]int  // where there are hooks: slots that an endpoint has, from its attempt to the end of its hooks
@@ -70,79 +73,12 @@ func newRun(ctx context.Context, e *engine) *run {
 	r := &run{
 		engine: e, claiming: ctx, attempts: attempts, cut: cut,
 		jobs: make(chan job), over: make(chan struct{}), due: make(chan struct{}, 1), opened: make(chan struct{}, 1), replays: make(chan struct{}, 1), empty: make(chan struct{}),
-		free: e.cfg.Slots,
+		free: e.cfg.Slots, tenants: make(map[string]int),
 	}
 	r.recorder.run = r
 	// Not the context of the attempts: what the drain cut off is recorded too.
 	r.recorder.writes = bounded{parent: context.Background(), limit: leaseMargin}
 	return r
-}
-
-// reserve takes up to n free slots, and answers how many.
-func (r *run) reserve(n int) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closing {
-		return 0
-	}
-	n = min(n, r.free)
-	r.free -= n
-	return n
-}
-
-// occupy puts leases on the reserved slots and gives the slots that are left back. The answer is false if Run is
-// ending: whoever waited for the store until now is not waited for, and the leases are given back unsent.
-func (r *run) occupy(leases []Lease, reserved int) bool {
-	slow := 0
-	for i := range leases {
-		if leases[i].Endpoint.Health.Slow {
-			slow++
-		}
-	}
-	r.mu.Lock()
-	r.free += reserved - len(leases)
-	ending := r.closing
-	if ending {
-		r.free += len(leases)
-	} else {
-		r.busy += len(leases)
-		r.slow += slow
-	}
-	r.mu.Unlock()
-	if !ending || len(leases) == 0 {
-		return !ending
-	}
-	unsent := make([]settled, len(leases))
-	for i := range leases {
-		unsent[i] = settled{lease: &leases[i], Outcome: release(&leases[i])}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), leaseMargin)
-	defer cancel()
-	r.record(ctx, unsent)
-	return false
-}
-
-// spared makes the claim loop look if there is more to claim than it found slots for: some that were reserved are free
-// again.
-func (r *run) spared() {
-	r.mu.Lock()
-	waiting := r.waiting
-	r.mu.Unlock()
-	if waiting {
-		r.wake()
-	}
-}
-
-// vacate gives the slots of n leases back, slow of which slow endpoints had.
-func (r *run) vacate(n, slow int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.free += n
-	r.busy -= n
-	r.slow -= slow
-	if r.closing && r.busy == 0 {
-		close(r.empty)
-	}
 }
 
 // start hands leases that occupy slots to workers.

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -128,6 +129,12 @@ type Queue interface {
 	// most the difference. Without a Rate nothing is reckoned and nothing forgotten.
 	// Leases of Direct requests MUST NOT count, nor wait; a lease that is given back counts as one that was used.
 	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set.
+	// It MUST hand out at most MaxTenant leases to the endpoints of one tenant, or as many as Tenants says, which may be
+	// none; neither bounds the empty tenant.
+	// A tenant that may get none, or has got all that it may, MUST NOT keep the endpoints of others from being served:
+	// its endpoints are passed over as those in Skip are, keep their turn for a claim that lets them, and Next and
+	// Blocked need not count them.
+	// A call that hands out less than Max since such endpoints hid others MUST answer with a Next of 0.
 	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being
 	// served. An endpoint waits since it was last served, since it had something due and since its pause was over,
 	// whichever came last, and not before its Rate lets it be served.
@@ -186,11 +193,28 @@ type ClaimRequest struct {
 	Term    time.Duration // how long the leases last
 	Max     int           // leases at most
 	MaxSlow int           // leases to slow endpoints at most
-	MaxAge  time.Duration // after which pending deliveries expire; 0: never
+	// MaxTenant is how many leases the endpoints of one tenant may get; 0: any number.
+	MaxTenant int
+	// Tenants is what the endpoints of these tenants may get instead of MaxTenant.
+	Tenants map[string]int
+	// MaxAge is after what time pending deliveries expire; 0: never.
+	MaxAge time.Duration
 	// MaxPending is EnqueueRequest.MaxPending, which some stores apply here.
 	MaxPending int
 	// Skip are endpoints that the caller cannot serve for now, though others may.
 	Skip []EndpointRef
+}
+
+// Room is how many leases the endpoints of the tenant may get.
+func (r *ClaimRequest) Room(tenant string) int {
+	room, own := r.Tenants[tenant]
+	switch {
+	case tenant == "" || !own && r.MaxTenant <= 0:
+		return math.MaxInt
+	case !own:
+		return r.MaxTenant
+	}
+	return max(0, room)
 }
 
 // EndpointRef names an endpoint among those of all tenants.

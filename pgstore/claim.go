@@ -16,18 +16,19 @@ const (
 SELECT coalesce((SELECT min(due_at) FROM {deliveries} WHERE turn = 2) <= clock_timestamp(), false)
 	OR $1::bigint > 0 AND coalesce((SELECT min(created_at) FROM {deliveries} WHERE turn < 2) <= clock_timestamp() - $1::bigint * interval '1 microsecond', false)`
 
-	// sqlTurns locks the lanes whose turn it is. $1 and $2 are how many, $3 and $4 those that are to be skipped.
+	// sqlTurns locks the lanes whose turn it is. $1 and $2 are how many, $3 and $4 those that are to be skipped: of a
+	// tenant all, where the id is NULL.
 	sqlTurns = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 skip AS MATERIALIZED (SELECT * FROM unnest($3::text[], $4::text[]) AS s (tenant, id)),
 normal AS MATERIALIZED (
 	SELECT l.* FROM {lanes} l
-	WHERE NOT l.slow AND l.eligible_at <= (SELECT now FROM clock) AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)
+	WHERE NOT l.slow AND l.eligible_at <= (SELECT now FROM clock) AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND (s.id = l.id OR s.id IS NULL))
 	ORDER BY l.eligible_at LIMIT $1::int FOR UPDATE SKIP LOCKED
 ),
 slow AS MATERIALIZED (
 	SELECT l.* FROM {lanes} l
-	WHERE l.slow AND l.eligible_at <= (SELECT now FROM clock) AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND s.id = l.id)
+	WHERE l.slow AND l.eligible_at <= (SELECT now FROM clock) AND NOT EXISTS (SELECT FROM skip s WHERE s.tenant = l.tenant AND (s.id = l.id OR s.id IS NULL))
 	ORDER BY l.eligible_at LIMIT $2::int FOR UPDATE SKIP LOCKED
 )
 SELECT b.tenant, b.id, b.slow, b.state, b.paused_until, b.window_size, b.pace_interval, b.burst, b.paced_at, b.last_first, b.deleted, clock.now
@@ -72,19 +73,19 @@ WHERE h.gap IS NULL AND l.tenant = h.tenant AND l.id = h.endpoint_id`
 
 // sqlLease leases what is due in the lanes, as much of each as its window and its rate let go. Of each it takes the
 // ones that fell due first, first attempts and others in turn (pos), and of all lanes first one of each and then the
-// next (rank).
+// next (rank), as long as the tenant has room for it.
 var sqlLease = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 lane AS MATERIALIZED (
-	SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::bool[], $5::bool[], $13::int[]) WITH ORDINALITY
-		AS l (tenant, id, room, last_first, slow, pace, n)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::bool[], $5::bool[], $13::int[], $14::int[]) WITH ORDINALITY
+		AS l (tenant, id, room, last_first, slow, pace, share, n)
 ),
 due AS MATERIALIZED (
-	SELECT l.n, l.slow, l.tenant, c.id, row_number() OVER (PARTITION BY l.n ORDER BY c.pos) AS rank
+	SELECT l.n, l.slow, l.tenant, l.share, c.id, row_number() OVER (PARTITION BY l.n ORDER BY c.pos) AS rank
 	FROM lane l
 	CROSS JOIN clock
 	CROSS JOIN LATERAL (
-		SELECT greatest(0, least(CASE WHEN l.slow THEN $7::int ELSE $6::int END, l.pace, l.room - ` + leases("l.tenant", "l.id", "l.room") + `)) AS n) room
+		SELECT greatest(0, least(CASE WHEN l.slow THEN $7::int ELSE $6::int END, l.pace, l.share, l.room - ` + leases("l.tenant", "l.id", "l.room") + `)) AS n) room
 	CROSS JOIN LATERAL (
 		SELECT b.id, b.pos FROM (
 			SELECT f.id, 2 * row_number() OVER (ORDER BY f.due_at) + l.last_first::int AS pos FROM (
@@ -102,7 +103,9 @@ due AS MATERIALIZED (
 ),
 chosen AS MATERIALIZED (
 	SELECT b.n, b.tenant, b.id, b.rank FROM (
-		SELECT *, row_number() OVER (PARTITION BY slow ORDER BY rank, n) AS nth FROM due) b
+		SELECT t.*, row_number() OVER (PARTITION BY slow ORDER BY rank, n) AS nth FROM (
+			SELECT *, row_number() OVER (PARTITION BY tenant ORDER BY rank, n) AS of_tenant FROM due) t
+		WHERE t.of_tenant <= t.share) b
 	WHERE NOT b.slow OR b.nth <= $9::int ORDER BY b.rank, b.n LIMIT $8::int
 ),
 leased AS (
@@ -132,36 +135,43 @@ RETURNING ` + endpointColumns
 // Claim implements [webhook.Queue]. It takes two round trips where it finds something.
 func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
 	// A lane may turn out to have nothing to hand out, since what it waited for expired or was erased. It is corrected
-	// then, but others may be behind it.
-	var backlogged []webhook.EndpointRef // by what is committed
+	// then, but others may be behind it, as they may be behind those of a tenant that has got all that it may.
+	var got webhook.Claimed // what is committed; Next is 0, so that what is left is asked for at once
 	for range repeats {
 		var c claim
 		err := s.inTx(ctx, "claim", func(t *tx) error {
 			c = claim{tx: t, req: req}
 			return c.run(ctx)
 		})
-		if err != nil {
+		if err != nil && len(got.Leases) == 0 {
 			return webhook.Claimed{}, err
 		}
-		backlogged = append(backlogged, c.backlogged...)
+		if err != nil {
+			return got, nil
+		}
+		got.Backlogged = append(got.Backlogged, c.backlogged...)
 		if c.again {
 			more, err := s.settle(ctx, req.MaxAge)
-			if err != nil {
+			if err != nil && len(got.Leases) == 0 {
 				return webhook.Claimed{}, err
 			}
-			if more {
-				return webhook.Claimed{Backlogged: backlogged}, nil // Next is 0: come back for the rest at once
+			if err != nil || more {
+				return got, nil
 			}
 			continue
 		}
-		if len(c.leases) > 0 || len(c.lanes) == 0 {
-			failpoint.Pass(failpoint.K7)
-			claimed := c.claimed()
-			claimed.Backlogged = backlogged
-			return claimed, nil
+		got.Leases = append(got.Leases, c.leases...)
+		if rest := c.rest(); len(c.leases) == 0 && len(c.lanes) > 0 || c.hides(&rest) {
+			req = rest
+			continue
 		}
+		failpoint.Pass(failpoint.K7)
+		claimed := c.claimed()
+		claimed.Leases, claimed.Backlogged = got.Leases, got.Backlogged
+		return claimed, nil
 	}
-	return webhook.Claimed{Blocked: true, Backlogged: backlogged}, nil
+	got.Blocked = true
+	return got, nil
 }
 
 // lane is an endpoint whose turn it is.
@@ -204,10 +214,7 @@ type claim struct {
 }
 
 func (c *claim) run(ctx context.Context) error {
-	var skipTenants, skipIDs []string
-	for _, ref := range c.req.Skip {
-		skipTenants, skipIDs = append(skipTenants, ref.Tenant), append(skipIDs, ref.ID)
-	}
+	skipTenants, skipIDs := c.skip()
 	limit, slow := small(max(c.req.Max, 0)), small(max(min(c.req.MaxSlow, c.req.Max), 0))
 
 	c.queue(sqlOverdue, micros(c.req.MaxAge)).QueryRow(func(row pgx.Row) error { return row.Scan(&c.again) })
@@ -244,7 +251,7 @@ func (c *claim) run(ctx context.Context) error {
 // lease queues what leases the deliveries of the lanes and corrects the lanes.
 func (c *claim) lease(limit, slow int32) {
 	var tenants, ids, buriedTenants, buriedIDs, allTenants, allIDs []string
-	var rooms, paces []int32
+	var rooms, paces, shares []int32
 	var lastFirst, slows []bool
 	normals := int32(0)
 	for _, l := range c.lanes {
@@ -255,6 +262,7 @@ func (c *claim) lease(limit, slow int32) {
 		case l.serves():
 			tenants, ids, rooms = append(tenants, l.tenant), append(ids, l.id), append(rooms, max(l.window, 1))
 			lastFirst, slows, paces = append(lastFirst, l.lastFirst), append(slows, l.slow), append(paces, l.pace())
+			shares = append(shares, small(c.req.Room(l.tenant)))
 			if !l.slow {
 				normals++
 			}
@@ -270,7 +278,7 @@ func (c *claim) lease(limit, slow int32) {
 	endpoints := map[key]*webhook.Endpoint{}
 	if len(ids) > 0 {
 		c.queue(sqlLease, tenants, ids, rooms, lastFirst, slows, share(limit, normals), share(slow, int32(len(ids))-normals), limit, slow,
-			micros(c.req.MaxAge), c.req.Owner, micros(c.req.Term), paces).Query(func(rows pgx.Rows) error {
+			micros(c.req.MaxAge), c.req.Owner, micros(c.req.Term), paces, shares).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				var n int64
 				var row deliveryRow

@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -37,6 +38,35 @@ func TestClaimSkipsEndpoints(t *testing.T) {
 		c, err = r.Claim(t.Context(), req)
 		require.NoError(t, err)
 		require.False(t, c.Blocked, "nor is the full window of one that is skipped")
+	})
+}
+
+// TestAClaimLooksBehindATenantThatHasAll fills all the lanes that one look takes with those of two tenants.
+func TestAClaimLooksBehindATenantThatHasAll(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		r := newRig(t, s)
+		for i := range 20 {
+			r.endpointOf("many", fmt.Sprint(i), webhook.Health{})
+			r.endpointOf("more", fmt.Sprint(i), webhook.Health{Slow: true})
+		}
+		r.endpointOf("small", "e", webhook.Health{})
+		for _, tenant := range []string{"many", "more", "small"} {
+			_, err := r.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: tenant, Events: r.events(2)})
+			require.NoError(t, err)
+		}
+		req := request(9)
+		req.MaxTenant, req.Tenants = 3, map[string]int{"many": 2}
+		c, err := r.Claim(t.Context(), req)
+		require.NoError(t, err)
+		got := map[string]int{}
+		for _, l := range c.Leases {
+			require.Equal(t, l.Delivery.EndpointID, l.Endpoint.ID)
+			got[l.Delivery.Tenant]++
+		}
+		require.Equal(t, map[string]int{"many": 2, "more": 3, "small": 2}, got)
+		require.False(t, c.Blocked, "who has all that it may is not worth another call")
+		require.Greater(t, c.Next, time.Minute)
 	})
 }
 

@@ -65,7 +65,8 @@ func TestEveryModeOfTheDriver(t *testing.T) {
 				r.record(webhook.OutcomeRetry, result.Leases...)
 				r.emit(3)
 				bounded := request(10)
-				bounded.MaxPending = 4
+				bounded.MaxPending, bounded.MaxTenant, bounded.Tenants = 4, 1, map[string]int{"t": 4, "u": 0}
+				bounded.Skip = []webhook.EndpointRef{{Tenant: "t", ID: off.ID}}
 				claimed, err := r.Claim(t.Context(), bounded)
 				require.NoError(t, err)
 				require.Len(t, claimed.Leases, 4)

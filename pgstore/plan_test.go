@@ -70,14 +70,22 @@ func TestClaimGrowsWithWhatItHandsOut(t *testing.T) {
 			require.NoError(t, err)
 			require.Empty(t, result.Leases, "something is due before it")
 			cost[n][0] = r.blocks() - before
-			for _, limit := range []int{1, 64} {
+			r.endpointOf("u", "e", webhook.Health{Window: 10_000})
+			_, err = r.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: "u", Events: r.events(40)})
+			require.NoError(t, err)
+			for _, limit := range []int{8, 1, 64} {
 				const times = 4
+				req := request(limit)
+				if limit == 8 { // which are found behind the endpoints of a tenant that may get none
+					req.Tenants = map[string]int{"t": 0}
+				}
 				before = r.blocks()
 				var leases []webhook.Lease
 				for range times {
-					got := r.claim(limit)
-					require.Equal(t, limit, len(got))
-					leases = append(leases, got...)
+					c, err := r.Claim(t.Context(), req)
+					require.NoError(t, err)
+					require.Equal(t, limit, len(c.Leases))
+					leases = append(leases, c.Leases...)
 				}
 				cost[n][limit] = (r.blocks() - before) / times
 				r.record(webhook.OutcomeReleased, leases...)

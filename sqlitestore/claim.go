@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -30,9 +31,9 @@ func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Cl
 
 var (
 	eligibleLanes = statement(`SELECT ` + laneColumns + ` FROM webhook_lanes l INDEXED BY webhook_lanes_eligible CROSS JOIN webhook_endpoints p ON p.key = l.endpoint
-		WHERE l.slow = ? AND l.eligible_at <= ? ORDER BY l.eligible_at LIMIT ?`)
+		WHERE l.slow = ? AND l.eligible_at <= ? AND p.tenant NOT IN (SELECT value FROM json_each(?)) ORDER BY l.eligible_at`)
 	nextLanes = statement(`SELECT l.eligible_at, p.tenant, p.id FROM webhook_lanes l INDEXED BY webhook_lanes_eligible CROSS JOIN webhook_endpoints p ON p.key = l.endpoint
-		WHERE l.slow = ? AND l.eligible_at IS NOT NULL ORDER BY l.eligible_at LIMIT ?`)
+		WHERE l.slow = ? AND l.eligible_at IS NOT NULL AND p.tenant NOT IN (SELECT value FROM json_each(?)) ORDER BY l.eligible_at LIMIT ?`)
 	nextOthers = statement(`SELECT
 		coalesce((SELECT lease_until FROM webhook_deliveries WHERE state = 'leased' ORDER BY lease_until LIMIT 1), 0),
 		coalesce((SELECT oldest_at FROM webhook_lanes INDEXED BY webhook_lanes_oldest WHERE oldest_at IS NOT NULL ORDER BY oldest_at LIMIT 1), 0),
@@ -44,6 +45,9 @@ var (
 	leasedDeliveries = statement(`SELECT d.key, d.id, d.kind, d.created_at, d.attempt_count, d.interrupted, d.deferred, d.redelivery_of, d.asked_by, d.last_secret, ` + eventColumns + `
 		FROM json_each(?) j CROSS JOIN webhook_deliveries d ON d.key = j.value JOIN webhook_events e ON e.key = d.event`)
 )
+
+// errEnough ends a query whose other rows are not needed.
+var errEnough = errors.New("there are enough rows")
 
 func (t *txn) claim(req *webhook.ClaimRequest) (c webhook.Claimed, err error) {
 	settled, err := t.settleLost()
@@ -65,11 +69,12 @@ func (t *txn) claim(req *webhook.ClaimRequest) (c webhook.Claimed, err error) {
 		skip[ref] = true
 	}
 	slow := max(0, req.MaxSlow)
-	line, err := t.line(req.Max, min(req.Max, slow), skip)
+	rooms := rooms{req: req, given: map[string]int{}}
+	line, err := t.line(req.Max, min(req.Max, slow), skip, rooms)
 	if err != nil {
 		return c, err
 	}
-	picks, err := t.pick(line, req.Max, &slow)
+	picks, err := t.pick(line, req.Max, &slow, rooms)
 	if err != nil {
 		return c, err
 	}
@@ -80,8 +85,29 @@ func (t *txn) claim(req *webhook.ClaimRequest) (c webhook.Claimed, err error) {
 	if err := t.flush(); err != nil {
 		return c, err
 	}
-	c.Next, c.Blocked, err = t.next(slow > 0, req.MaxAge, skip)
+	c.Next, c.Blocked, err = t.next(slow > 0, req.MaxAge, skip, rooms)
 	return c, err
+}
+
+// rooms are how many leases each tenant may get, and has got.
+type rooms struct {
+	req   *webhook.ClaimRequest
+	given map[string]int
+}
+
+func (r rooms) left(tenant string) int { return r.req.Room(tenant) - r.given[tenant] }
+
+// full are the tenants that may get none, or no more.
+func (r rooms) full() string {
+	list := []string{}
+	for _, tenants := range []map[string]int{r.req.Tenants, r.given} {
+		for tenant := range tenants {
+			if r.left(tenant) <= 0 {
+				list = append(list, tenant)
+			}
+		}
+	}
+	return marshal(list)
 }
 
 // turn is an endpoint in the line, and what it has to send.
@@ -91,25 +117,29 @@ type turn struct {
 }
 
 // line returns the endpoints that can be served, who waited longest first: no more than can get something.
-func (t *txn) line(limit, slow int, skip map[webhook.EndpointRef]bool) (line []*turn, err error) {
+func (t *txn) line(limit, slow int, skip map[webhook.EndpointRef]bool, rooms rooms) (line []*turn, err error) {
 	for kind, n := range []int{limit, slow} {
 		if n <= 0 {
 			continue
 		}
-		found := 0
+		found, of := 0, map[string]int{}
 		l := &lane{}
-		rows, err := t.query(eligibleLanes, kind, t.at, n+len(skip))
+		rows, err := t.query(eligibleLanes, kind, t.at, rooms.full())
 		if err := each(rows, err, func() error {
 			if err := rows.Scan(l.dest()...); err != nil {
 				return err
 			}
-			if found < n && !skip[l.ref()] {
+			if !skip[l.ref()] && of[l.tenant] < rooms.left(l.tenant) { // each of them gets one at least
 				found++
+				of[l.tenant]++
 				line = append(line, &turn{lane: t.hold(l)})
+				if found == n {
+					return errEnough
+				}
 			}
 			l = &lane{}
 			return nil
-		}); err != nil {
+		}); err != nil && !errors.Is(err, errEnough) {
 			return nil, err
 		}
 	}
@@ -161,19 +191,20 @@ type pick struct {
 }
 
 // pick goes along the line again and again, and takes one delivery of each endpoint as long as there is room: in the
-// window, at its rate, for slow ones, and at all. First attempts and retries that are due take turns: else a flood of
+// window, at its rate, for its tenant, for slow ones, and at all. First attempts and retries that are due take turns: else a flood of
 // events would keep the retries waiting, or retries the events.
-func (t *txn) pick(line []*turn, limit int, slow *int) (picks []pick, err error) {
+func (t *txn) pick(line []*turn, limit int, slow *int, rooms rooms) (picks []pick, err error) {
 	for len(line) > 0 && len(picks) < limit {
 		rest := line[:0]
 		chunk := min(limit, limit/len(line)+2)
 		for _, u := range line {
-			if len(picks) >= limit || t.allowance(u.lane) <= 0 || u.health.Slow && *slow == 0 {
+			room := min(t.allowance(u.lane), rooms.left(u.tenant))
+			if len(picks) >= limit || room <= 0 || u.health.Slow && *slow == 0 {
 				continue
 			}
 			var heads [2]*dueEntry
 			for again := range heads {
-				if heads[again], err = t.head(u, again, min(chunk, t.allowance(u.lane))); err != nil {
+				if heads[again], err = t.head(u, again, min(chunk, room)); err != nil {
 					return nil, err
 				}
 			}
@@ -187,6 +218,7 @@ func (t *txn) pick(line []*turn, limit int, slow *int) (picks []pick, err error)
 			if u.health.Slow {
 				*slow--
 			}
+			rooms.given[u.tenant]++
 			u.queues[again].entries = u.queues[again].entries[1:]
 			t.serve(u.lane, again == 1)
 			picks = append(picks, pick{u.lane, heads[again].key})
@@ -244,7 +276,7 @@ func (t *txn) take(picks []pick, req *webhook.ClaimRequest) ([]webhook.Lease, er
 
 // next is how long until a claim can find something that is not there now, negative where only something else can bring
 // it about, and whether anything is left that only a limit keeps back.
-func (t *txn) next(slow bool, maxAge time.Duration, skip map[webhook.EndpointRef]bool) (next time.Duration, blocked bool, err error) {
+func (t *txn) next(slow bool, maxAge time.Duration, skip map[webhook.EndpointRef]bool, rooms rooms) (next time.Duration, blocked bool, err error) {
 	next = -1
 	sooner := func(at int64) {
 		if wait := time.Duration(max(0, at-t.at)) * time.Microsecond; next < 0 || wait < next {
@@ -261,9 +293,10 @@ func (t *txn) next(slow bool, maxAge time.Duration, skip map[webhook.EndpointRef
 	if created != 0 && maxAge > 0 {
 		sooner(created + maxAge.Microseconds())
 	}
+	full := rooms.full()
 	for kind := range 2 {
 		first := true // that is not skipped
-		rows, err := t.query(nextLanes, kind, len(skip)+1)
+		rows, err := t.query(nextLanes, kind, full, len(skip)+1)
 		if err := each(rows, err, func() error {
 			var at int64
 			var ref webhook.EndpointRef

@@ -126,6 +126,9 @@ func TestRandomCallsKeepTheInvariants(t *testing.T) {
 				}
 			case 7, 8, 9:
 				req := webhook.ClaimRequest{Owner: "one", Term: time.Duration(r.IntN(20)) * time.Millisecond, Max: r.IntN(8), MaxSlow: r.IntN(3), MaxPending: bound, Skip: []webhook.EndpointRef{{Tenant: tenant, ID: id}}}
+				if req.MaxTenant = r.IntN(3); r.IntN(3) == 0 {
+					req.Tenants = map[string]int{tenant: r.IntN(2)}
+				}
 				if r.IntN(10) == 0 {
 					req.MaxAge = 50 * time.Millisecond
 				}

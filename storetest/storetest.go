@@ -118,6 +118,7 @@ var groups = []struct {
 	{"hand-over", handOverCases},
 	{"claim", claimCases},
 	{"skip", skipCases},
+	{"room", roomCases},
 	{"window", windowCases},
 	{"order", orderCases},
 	{"rate", rateCases},

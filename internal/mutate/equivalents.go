@@ -96,7 +96,7 @@ var equivalents = []Equivalent{
 		"without leases the caller has none to start, and what else it does with the answer Run, which is ending, does not look at",
 	},
 	{
-		"claim.go", "run.claim", "r.waiting = got.Blocked || (false && (len(got.Leases) == n))",
+		"claim.go", "run.claim", "r.waiting = got.Blocked || (false && (len(got.Leases) == req.Max))",
 		"a store answers Blocked where Max kept something back",
 	},
 	{

@@ -68,7 +68,7 @@ var targets = []Target{
 		// Slots, leases on their way, the drain, and that every outcome is recorded.
 		Name:  "running",
 		Dir:   ".",
-		Files: []string{"run.go", "claim.go", "record.go"},
+		Files: []string{"run.go", "slots.go", "claim.go", "record.go"},
 		Funcs: regexp.MustCompile(``),
 		Kinds: checks,
 		Quick: running,

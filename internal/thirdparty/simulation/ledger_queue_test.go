@@ -195,10 +195,13 @@ func (l *ledger) claim(ctx context.Context, n *node, req webhook.ClaimRequest) (
 	}
 	l.named("Claim", res.Backlogged, l.bound(req.MaxPending, now))
 
-	slow := 0
+	slow, shares := 0, map[string]int{}
 	for i := range res.Leases {
 		d := l.deliveries[res.Leases[i].Delivery.ID]
 		if d != nil {
+			if shares[d.tenant]++; shares[d.tenant] > req.Room(d.tenant) {
+				l.complain("SHARE: %s is given out, and its tenant may get %d", d.name, req.Room(d.tenant))
+			}
 			if skips(req, d) {
 				l.complain("SKIP: %s is given out though its endpoint is to be skipped", d.name)
 			}
@@ -219,12 +222,12 @@ func (l *ledger) claim(ctx context.Context, n *node, req webhook.ClaimRequest) (
 	if len(res.Leases) > req.Max || slow > req.MaxSlow {
 		l.complain("SLOTS: %d leases, %d of them to slow endpoints, where %d and %d were asked for", len(res.Leases), slow, req.Max, req.MaxSlow)
 	}
-	l.left(req, &res, slow, now)
+	l.left(req, &res, slow, shares, now)
 	return res, nil
 }
 
 // left checks that what Claim left is what it may leave, and that it told when to come back.
-func (l *ledger) left(req webhook.ClaimRequest, res *webhook.Claimed, slow int, now time.Time) {
+func (l *ledger) left(req webhook.ClaimRequest, res *webhook.Claimed, slow int, shares map[string]int, now time.Time) {
 	next := time.Duration(-1)
 	sooner := func(wait time.Duration) {
 		if next < 0 || wait < next {
@@ -235,7 +238,7 @@ func (l *ledger) left(req webhook.ClaimRequest, res *webhook.Claimed, slow int, 
 		sooner(held.ends.Sub(now))
 	}
 	for d := range l.open {
-		if d.State != webhook.DeliveryPending || !d.at.Health.State.Queues() || skips(req, d) {
+		if d.State != webhook.DeliveryPending || !d.at.Health.State.Queues() || skips(req, d) || shares[d.tenant] >= req.Room(d.tenant) {
 			continue
 		}
 		window, has := l.room(d.at)

@@ -58,6 +58,7 @@ func TestTheCheckerSeesWhatHooksAreTold(t *testing.T) {
 		{"hooks that hold every slot", "STALL", func(s *settings) {
 			s.Slots = 2
 			s.breakConfig = func(c *webhook.Config) {
+				c.TenantSlots = 2
 				c.Hooks.AttemptEnded = func(context.Context, webhook.AttemptInfo) { time.Sleep(time.Minute) }
 			}
 			s.Hooks = roughHooks

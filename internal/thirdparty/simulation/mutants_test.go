@@ -177,6 +177,19 @@ func TestTheCheckerSees(t *testing.T) {
 				}
 			}
 		})},
+		{"a tenant that gets more of a claim than it may", "SHARE", func(s *settings) {
+			s.Slots = 2
+			throughBroken(func(b *broken) {
+				b.claim = func(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
+					req.MaxTenant, req.Tenants = 0, nil
+					return b.Store.Claim(ctx, req)
+				}
+			})(s)
+		}},
+		{"a tenant that takes every slot", "SHARE", func(s *settings) {
+			s.Slots = 2
+			s.breakConfig = func(c *webhook.Config) { c.TenantSlots = c.Slots }
+		}},
 		{"a wait that is too short", "WAIT", func(s *settings) {
 			s.breakConfig = func(c *webhook.Config) { c.Retry = webhook.Schedule{time.Second, time.Second, time.Second} }
 		}},

@@ -160,6 +160,10 @@ func (l *ledger) requestStarted(n *node, req *http.Request) (*request, *receiver
 	l.sent++
 	if !given.direct {
 		n.flying++
+		of := given.delivery.tenant
+		if n.serving[of]++; of != "" && n.serving[of] > (n.w.Slots+1)/2 {
+			l.complain("SHARE: %s sends %s, beside %d others of the tenant", n.name, given, n.serving[of]-1)
+		}
 	}
 	ep := l.endpoints[endpointKey{given.delivery.tenant, given.delivery.endpoint}]
 	if got := req.URL.Host; got != "example.com" {
@@ -177,6 +181,7 @@ func (l *ledger) requestEnded(r *request) {
 	r.ended = time.Now()
 	if !r.lease.direct {
 		r.node.flying--
+		r.node.serving[r.lease.delivery.tenant]--
 		delete(r.lease.delivery.at.flying, r)
 	}
 	if took, most := r.ended.Sub(r.started), l.w.timeout(&r.lease.endpoint); took > most && !r.node.dead() {

@@ -113,12 +113,13 @@ type node struct {
 
 	// Guarded by ledger.mu.
 	flying           int               // requests of Run's that are under way
+	serving          map[string]int    // those of each tenant
 	full             map[*endpoint]int // gaps of backlogs that it opened and that no hook told of
 	emits, announced int               // calls of Emit that succeeded, and that a hook told of
 }
 
 func (w *world) start() *node {
-	n := &node{w: w, name: fmt.Sprintf("node%d", len(w.nodes)+1), death: make(chan struct{}), full: map[*endpoint]int{}}
+	n := &node{w: w, name: fmt.Sprintf("node%d", len(w.nodes)+1), death: make(chan struct{}), full: map[*endpoint]int{}, serving: map[string]int{}}
 	n.store = &faulty{node: n, ledger: w.ledger}
 	var transport http.RoundTripper = n
 	if w.breakTransport != nil {
