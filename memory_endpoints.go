@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -142,16 +143,28 @@ func (s *MemoryStore) DeleteEndpoint(ctx context.Context, tenant, id string) err
 	s.closeGap(ep, now)
 	s.endReplayOf(ep, now)
 	s.forgetHours(ep)
+	ep.Health.State = EndpointDisabled // what is pending is not handed out before it fails
+	s.place(ep)
+	s.inTurns(math.MaxInt, func(rows int) (done int, more bool) { return s.abandon(ep, rows, s.now()) })
+	s.buryIfBare(ep, s.now())
+	return nil
+}
+
+// abandon fails so many of a deleted endpoint's pending deliveries.
+func (s *MemoryStore) abandon(ep *memEndpoint, rows int, now memInstant) (done int, more bool) {
 	for _, queue := range []*memHeap[memDelivery]{&ep.lane.first, &ep.lane.again} {
 		for t := queue.top(); t != nil; t = queue.top() {
+			if done == rows {
+				return done, true
+			}
+			done++
 			d := t.item
 			s.unwait(d)
 			s.finish(d, DeliveryFailed, FailEndpointDeleted, now)
 		}
 	}
 	s.place(ep)
-	s.buryIfBare(ep, now)
-	return nil
+	return done, false
 }
 
 // judged stores what became of the endpoint's health. The caller calls place.

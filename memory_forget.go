@@ -69,7 +69,7 @@ func (s *MemoryStore) dropIdle(e *memEvent) {
 
 // buryIfBare lines a deleted endpoint up for dropping when nothing in the log is of it any more.
 func (s *MemoryStore) buryIfBare(ep *memEndpoint, now memInstant) {
-	if !ep.deleted || len(ep.log.entries) > 0 || ep.tenant.endpoints[ep.ID] != ep { // or was erased before its deliveries
+	if !ep.deleted || ep.buried != nil || len(ep.log.entries) > 0 || ep.tenant.endpoints[ep.ID] != ep { // or was erased before its deliveries
 		return
 	}
 	ep.gone = now.at

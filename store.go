@@ -236,8 +236,10 @@ type Endpoints interface {
 
 	// DeleteEndpoint deletes the endpoint.
 	//
-	// Its pending deliveries MUST fail with FailEndpointDeleted; leased ones are settled by Record. Its deliveries and
-	// attempts MUST stay readable. Its open gap MUST be closed.
+	// Nothing of it MUST be handed out from then on. Its pending deliveries MUST fail with FailEndpointDeleted: about
+	// a thousand with the call, so that nobody waits for a backlog, and the others with the claims that follow, as
+	// many with each; they are read as pending until then. Leased ones are settled by Record.
+	// Its deliveries and attempts MUST stay readable. Its open gap MUST be closed.
 	DeleteEndpoint(ctx context.Context, tenant, id string) error
 }
 

@@ -46,6 +46,10 @@ var (
 )
 
 func (t *txn) claim(req *webhook.ClaimRequest) (c webhook.Claimed, err error) {
+	buried, err := t.bury()
+	if err != nil {
+		return c, err
+	}
 	settled, err := t.settleLost()
 	if err == nil && settled {
 		settled, err = t.expire(req.MaxAge)
@@ -81,6 +85,9 @@ func (t *txn) claim(req *webhook.ClaimRequest) (c webhook.Claimed, err error) {
 		return c, err
 	}
 	c.Next, c.Blocked, err = t.next(slow > 0, req.MaxAge, skip)
+	if !buried {
+		c.Next = 0
+	}
 	return c, err
 }
 

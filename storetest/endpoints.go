@@ -15,7 +15,6 @@ const (
 	promiseListed   = "Endpoints returns the tenant's endpoints; the order MUST be that in which they were created."
 	promiseVersion  = "If e.Version is not the stored one it MUST change nothing and return [ErrVersionConflict]; otherwise the version MUST grow by one."
 	promiseKeeps    = "JudgeEndpoint applies judge to the endpoint's health and changes nothing else; the version MUST NOT change."
-	promiseDelete   = "Its pending deliveries MUST fail with FailEndpointDeleted; leased ones are settled by Record."
 	promiseReadable = "Its deliveries and attempts MUST stay readable."
 )
 

@@ -126,7 +126,7 @@ var groups = []struct {
 	{"record", recordCases},
 	{"deferred", deferredCases},
 	{"judge", judgeCases},
-	{"endpoints", endpointCases},
+	{"endpoints", slices.Concat(endpointCases, deleteCases)},
 	{"history", historyCases},
 	{"gaps", gapCases},
 	{"backlog", backlogCases},

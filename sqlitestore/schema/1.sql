@@ -35,6 +35,7 @@ CREATE TABLE webhook_subscriptions (
 -- Lanes: one for each endpoint, with its health and its place in the line. Dispatchers alone write them.
 CREATE TABLE webhook_lanes (
   endpoint        INTEGER PRIMARY KEY, -- webhook_endpoints.key
+  deleted         INTEGER NOT NULL,    -- 1: the endpoint is deleted
   state           TEXT    NOT NULL,    -- pending, active, paused, disabled
   reason          TEXT    NOT NULL,    -- why it is paused or disabled
   since           INTEGER,             -- when state was entered
@@ -64,6 +65,7 @@ CREATE TABLE webhook_lanes (
 ) STRICT;
 CREATE INDEX webhook_lanes_eligible ON webhook_lanes (slow, eligible_at) WHERE eligible_at IS NOT NULL;
 CREATE INDEX webhook_lanes_blocked ON webhook_lanes (endpoint) WHERE blocked = 1;
+CREATE INDEX webhook_lanes_deleted ON webhook_lanes (endpoint) WHERE deleted = 1 AND oldest_at IS NOT NULL;
 CREATE INDEX webhook_lanes_oldest ON webhook_lanes (oldest_at) WHERE oldest_at IS NOT NULL;
 CREATE INDEX webhook_lanes_pending ON webhook_lanes (pending) WHERE backlog_bound IS NULL AND state IN ('active', 'paused');
 CREATE INDEX webhook_lanes_backlog ON webhook_lanes (backlog_bound) WHERE backlog_bound IS NOT NULL;
