@@ -99,8 +99,9 @@ func (d *Dispatcher) StopReplay(ctx context.Context, replayID string) (Replay, e
 }
 
 // RedeliverEvent queues an event again for each endpoint that subscribes to it and queues now, also for those that got
-// it already, and returns how many those are. askedBy is kept with the deliveries. Errors: [ErrNotFound],
-// [ErrBodyPruned]; with an error some may have been queued.
+// it already, and returns how many those are. askedBy is kept with the deliveries. An endpoint for which
+// Config.MaxPending deliveries wait already gets none: the error then is [ErrBacklogFull] and names each such endpoint,
+// and the others are queued for. Other errors: [ErrNotFound], [ErrBodyPruned]; with an error some may have been queued.
 func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string) (queued int, err error) {
 	_, err = read(d, "redeliver event", func() (int, error) {
 		if err := checkAskedBy(askedBy); err != nil {
@@ -118,6 +119,7 @@ func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string
 			return 0, err
 		}
 		defer d.Wake(ctx) // also for what was queued before an error
+		var full []error
 		for i := range endpoints {
 			to := &endpoints[i]
 			if !to.Subscribes(e.Type) || !to.Health.State.Queues() {
@@ -125,16 +127,22 @@ func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string
 			}
 			_, err := d.store.Enqueue(ctx, EnqueueRequest{
 				Tenant: d.tenant, Events: []Event{e}, Direct: &Direct{EndpointID: to.ID, Kind: KindRedelivery, AskedBy: askedBy, Queued: true},
+				MaxPending: d.cfg.MaxPending,
 			})
-			if errors.Is(err, ErrNotFound) { // deleted meanwhile
+			if err == nil {
+				queued++
 				continue
 			}
-			if err != nil {
-				return queued, fmt.Errorf("endpoint %s: %w", to.ID, err)
+			of := fmt.Errorf("endpoint %s: %w", to.ID, err)
+			switch {
+			case errors.Is(err, ErrNotFound): // deleted meanwhile
+			case errors.Is(err, ErrBacklogFull):
+				full = append(full, of)
+			default:
+				return queued, errors.Join(append(full, of)...)
 			}
-			queued++
 		}
-		return queued, nil
+		return queued, errors.Join(full...)
 	})
 	return queued, err // also what was queued before the error
 }

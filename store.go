@@ -55,6 +55,8 @@ type Outbox interface {
 	// If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing. If the body of a stored
 	// event was removed by Prune or erased, it MUST return [ErrBodyPruned], whatever the digest, and store nothing:
 	// who read the event has no body either to work the digest out from.
+	// With Direct.Queued and a MaxPending it MUST return [ErrBacklogFull] and store nothing where more than that many
+	// of the endpoint's deliveries would be pending or leased. Calls that run at once may pass the bound together.
 	//
 	// A request with a HandOver may be answered with some of its deliveries leased already. A delivery MUST be handed
 	// over only if the endpoint is active, has fewer leases than its Health.Window, is not slow, has no Rate and has
@@ -76,7 +78,8 @@ type EnqueueRequest struct {
 	Direct *Direct
 	// HandOver, if not nil, asks for deliveries of the request that may be sent by the caller at once.
 	HandOver *HandOver
-	// MaxPending is how many deliveries of one endpoint may be pending or leased; 0: any number.
+	// MaxPending is how many deliveries of one endpoint may be pending or leased; 0: any number. Direct requests that
+	// are not queued may pass it.
 	MaxPending int
 }
 

@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/meshia/webhook"
 )
@@ -31,6 +33,36 @@ var boundFaults = []fault{
 				claimed.Leases, kept = kept, nil
 			}
 			return claimed, err
+		}
+	}},
+
+	{"direct", "what is queued has no bound", func(f *faulty) {
+		f.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+			req.MaxPending = 0
+			return f.Store.Enqueue(ctx, req)
+		}
+	}},
+	{"direct", "what is queued has a bound of one more", func(f *faulty) { f.boundsAs(func(bound int) int { return bound + min(bound, 1) }) }},
+	{"direct", "no bound is the least", func(f *faulty) { f.boundsAs(func(bound int) int { return max(bound, 1) }) }},
+	{"direct", "what is too much is queued in part", func(f *faulty) {
+		f.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+			result, err := f.Store.Enqueue(ctx, req)
+			if errors.Is(err, webhook.ErrBacklogFull) {
+				req.Events = req.Events[:1]
+				_, _ = f.Store.Enqueue(ctx, req)
+			}
+			return result, err
+		}
+	}},
+	{"direct", "what is leased has a bound too", func(f *faulty) {
+		f.enqueue = func(ctx context.Context, req webhook.EnqueueRequest) (webhook.EnqueueResult, error) {
+			if req.Direct != nil && req.MaxPending > 0 {
+				stats, err := f.Store.Stats(ctx, req.Tenant, req.Direct.EndpointID, time.Time{})
+				if err == nil && stats.Pending >= int64(req.MaxPending) {
+					return webhook.EnqueueResult{}, webhook.ErrBacklogFull
+				}
+			}
+			return f.Store.Enqueue(ctx, req)
 		}
 	}},
 }

@@ -114,7 +114,7 @@ var groups = []struct {
 	{"tenants", tenantCases},
 	{"values", valueCases},
 	{"enqueue", enqueueCases},
-	{"direct", directCases},
+	{"direct", slices.Concat(directCases, directFullCases)},
 	{"hand-over", handOverCases},
 	{"claim", claimCases},
 	{"skip", skipCases},
