@@ -26,7 +26,7 @@ func (s *MemoryStore) CreateEndpoint(ctx context.Context, e Endpoint, max int) (
 	}
 
 	s.keep(t)
-	ep := &memEndpoint{Endpoint: s.copyEndpoint(e), tenant: t}
+	ep := &memEndpoint{Endpoint: s.copyEndpoint(e), tenant: t, buried: memNowhere}
 	ep.Secret, ep.Headers = Secret{}, nil
 	ep.Version = 1
 	ep.CreatedAt = now.wall
@@ -135,7 +135,7 @@ func (s *MemoryStore) DeleteEndpoint(ctx context.Context, tenant, id string) err
 		return fmt.Errorf("%w: endpoint", ErrNotFound)
 	}
 
-	ep.deleted = true
+	ep.deleted, ep.gone = true, now.at
 	t.unsubscribe(ep)
 	if t.order = slices.DeleteFunc(t.order, func(other *memEndpoint) bool { return other == ep }); len(t.order) == 0 {
 		s.names.remove(t.id)
@@ -146,7 +146,7 @@ func (s *MemoryStore) DeleteEndpoint(ctx context.Context, tenant, id string) err
 	ep.Health.State = EndpointDisabled // what is pending is not handed out before it fails
 	s.place(ep)
 	s.inTurns(math.MaxInt, func(rows int) (done int, more bool) { return s.abandon(ep, rows, s.now()) })
-	s.buryIfBare(ep, s.now())
+	s.buryIfBare(ep)
 	return nil
 }
 

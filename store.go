@@ -217,8 +217,8 @@ type Endpoints interface {
 	//
 	// Endpoint.Secret and Endpoint.Headers MUST NOT be stored: what a store may know of them is in Secrets and
 	// StoredHeaders.
-	// It MUST return [ErrConflict] if the tenant has, or had, an endpoint with this id, and [ErrTooManyEndpoints] if
-	// it has max endpoints already; deleted ones do not count.
+	// It MUST return [ErrConflict] if the tenant has an endpoint with this id, or had one that Prune has not removed,
+	// and [ErrTooManyEndpoints] if it has max endpoints already; deleted ones do not count.
 	CreateEndpoint(ctx context.Context, e Endpoint, max int) (Endpoint, error)
 
 	// Endpoint returns one endpoint, or [ErrNotFound]; a deleted one MUST NOT be found.
@@ -262,8 +262,8 @@ type History interface {
 	// A cursor that the store did not make MUST be answered with [ErrInvalidCursor].
 	Deliveries(ctx context.Context, tenant string, f DeliveryFilter) (DeliveryPage, error)
 
-	// Gaps returns the endpoint's gaps, the newest first; also those of a deleted endpoint. An endpoint that the
-	// tenant never had has none.
+	// Gaps returns the endpoint's gaps, the newest first, 1000 at most; also those of a deleted endpoint. An endpoint
+	// that the tenant never had has none.
 	//
 	// A gap MUST open when an endpoint is created in, or judged into, a state that does not queue, and close when it
 	// leaves it; a change of the state or its reason among those that do not queue MUST close one and open the next.
@@ -294,6 +294,8 @@ type Upkeep interface {
 	// An event MUST be removed when it has no delivery left and was stored longer than req.Deliveries ago: from then
 	// on its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago, an hour of Stats that ended
 	// longer ago than that, and a replay that did.
+	// An endpoint that was deleted longer than req.Deliveries ago and has no delivery left MUST be removed: its id may
+	// be used again.
 	// The contents of an event that was stored longer than req.Bodies ago MUST be removed if none of its deliveries is
 	// pending or leased: its Body and Metadata, and of its deliveries' attempts the RequestHeader, ResponseHeader and
 	// ResponseBody. The rows stay, and so does what Event.Digest is compared with.

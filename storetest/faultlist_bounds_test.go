@@ -65,4 +65,38 @@ var boundFaults = []fault{
 			return f.Store.Enqueue(ctx, req)
 		}
 	}},
+
+	{"prune", "a deleted endpoint's id stays taken", func(f *faulty) {
+		deleted := map[string]bool{}
+		f.remove = func(ctx context.Context, tenant, id string) error {
+			deleted[id] = true
+			return f.Store.DeleteEndpoint(ctx, tenant, id)
+		}
+		f.create = func(ctx context.Context, e webhook.Endpoint, most int) (webhook.Endpoint, error) {
+			if deleted[e.ID] {
+				return e, webhook.ErrConflict
+			}
+			return f.Store.CreateEndpoint(ctx, e, most)
+		}
+	}},
+	{"prune", "a deleted endpoint's id is free at once", func(f *faulty) {
+		f.create = func(ctx context.Context, e webhook.Endpoint, most int) (webhook.Endpoint, error) {
+			created, err := f.Store.CreateEndpoint(ctx, e, most)
+			if _, missing := f.Store.Endpoint(ctx, e.Tenant, e.ID); errors.Is(err, webhook.ErrConflict) && missing != nil {
+				return e, nil
+			}
+			return created, err
+		}
+	}},
+	{"prune", "a deleted endpoint leaves its gaps", func(f *faulty) {
+		last := map[string][]webhook.Gap{}
+		f.gaps = func(ctx context.Context, tenant, id string) ([]webhook.Gap, error) {
+			gaps, err := f.Store.Gaps(ctx, tenant, id)
+			if len(gaps) == 0 {
+				return last[id], err
+			}
+			last[id] = gaps
+			return gaps, err
+		}
+	}},
 }

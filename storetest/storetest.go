@@ -131,7 +131,7 @@ var groups = []struct {
 	{"gaps", gapCases},
 	{"backlog", backlogCases},
 	{"stats", statsCases},
-	{"prune", slices.Concat(pruneCases, pruneReplayCases)},
+	{"prune", slices.Concat(pruneCases, pruneReplayCases, pruneEndpointCases)},
 	{"prune bodies", bodyCases},
 	{"erase", eraseCases},
 	{"erase a tenant", eraseTenantCases},

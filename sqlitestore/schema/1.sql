@@ -19,9 +19,10 @@ CREATE TABLE webhook_endpoints (
   secrets       TEXT    NOT NULL, -- a JSON array of {id, sealed (base64), created_at, expires_at}; emptied when it is deleted
   version       INTEGER NOT NULL, -- grows with each change of this row
   created_at    INTEGER NOT NULL,
-  deleted_at    INTEGER,          -- NULL: it is not deleted
+  deleted_at    INTEGER,          -- NULL: it is not deleted; the row stays until it is pruned, so that its id is not used again
   UNIQUE (tenant, id)
 ) STRICT;
+CREATE INDEX webhook_endpoints_deleted ON webhook_endpoints (deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE INDEX webhook_endpoints_live ON webhook_endpoints (tenant, key) WHERE deleted_at IS NULL;
 
 -- Which endpoint wants which event type. '*' stands alone: who has it has no other row.
