@@ -339,6 +339,7 @@ type Replays interface {
 	// CreateReplay stores a new replay, with the store's time as CreatedAt and Since as Reached. Its id is one that
 	// the tenant has not used. If Until is zero or in the future it MUST be set to CreatedAt. Errors: [ErrNotFound]
 	// for an endpoint that the tenant does not have, [ErrReplayRunning] if it has a replay that runs.
+	// Of the endpoint's replays that have ended it MUST leave no more than the newest 100.
 	CreateReplay(ctx context.Context, r Replay) (Replay, error)
 
 	// Replays returns the endpoint's replays, the newest first, 100 at most; a deleted endpoint's as well.

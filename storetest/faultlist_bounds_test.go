@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/meshia/webhook"
@@ -97,6 +98,30 @@ var boundFaults = []fault{
 			}
 			last[id] = gaps
 			return gaps, err
+		}
+	}},
+
+	{"replay", "those that have ended pile up", func(f *faulty) {
+		ended := map[string]bool{}
+		f.stop = func(ctx context.Context, tenant, id string) (webhook.Replay, error) {
+			r, err := f.Store.StopReplay(ctx, tenant, id)
+			if errors.Is(err, webhook.ErrNotFound) && ended[id] {
+				err = nil
+			}
+			if err == nil {
+				ended[id] = true
+			}
+			return r, err
+		}
+	}},
+	{"replay", "those that have ended are soon forgotten", func(f *faulty) {
+		f.stop = func(ctx context.Context, tenant, id string) (webhook.Replay, error) {
+			r, err := f.Store.StopReplay(ctx, tenant, id)
+			list, _ := f.Store.Replays(ctx, tenant, r.EndpointID)
+			if !slices.ContainsFunc(list, func(listed webhook.Replay) bool { return listed.ID == id }) {
+				err = webhook.ErrNotFound // though it is the hundredth that has ended, beside one that runs
+			}
+			return r, err
 		}
 	}},
 }
