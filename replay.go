@@ -167,24 +167,50 @@ func (r *run) replay(ctx context.Context) {
 		}
 		wait := replayIdle
 		for {
-			step, err := r.store.ContinueReplay(ctx, ReplayStep{Max: replayLooked, Pending: max(1, min(replayPending, r.cfg.MaxPending/2))})
+			began := time.Now()
+			step, err := r.continueReplay(ctx)
 			if ctx.Err() != nil {
 				return
 			}
-			if err != nil { // there is another time
+			if err != nil { // there is another time, and there are others
 				r.log.LogAttrs(ctx, slog.LevelWarn, "webhook: a replay could not go on", slog.Any("error", err))
 			}
 			if step.Queued {
 				r.wake()
 			}
 			if !step.Stepped {
-				if step.Waiting {
+				if step.Waiting || err != nil {
 					wait = replayEvery
 				}
 				break
 			}
+			// Replays leave the store to others for as long as they had it.
+			if !pause(ctx, min(time.Since(began), replayEvery)) {
+				return
+			}
 		}
 		timer.Reset(wait)
+	}
+}
+
+func (r *run) continueReplay(ctx context.Context) (ReplayStepped, error) {
+	ctx, cancel := context.WithTimeout(ctx, upkeepLimit)
+	defer cancel()
+	return r.store.ContinueReplay(ctx, ReplayStep{Max: replayLooked, Pending: max(1, min(replayPending, r.cfg.MaxPending/2))})
+}
+
+// pause waits, and reports false where ctx ended meanwhile.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 { // timers that are due at once crash the race detector within synctest: https://go.dev/issue/78156
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 

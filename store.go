@@ -351,7 +351,8 @@ type Replays interface {
 	// ContinueReplay takes one step of one replay that runs: it looks at the next events, about req.Max of them, and
 	// queues what is to be queued, in one transaction, so that a step is done once and not at all otherwise.
 	//
-	// The replay whose last step is the longest ago MUST come first. Replays of an endpoint whose state does not
+	// The replay whose last step is the longest ago MUST come first. A step that fails, for a reason of its own, counts
+	// as one for that: a replay that cannot go on does not hold up others. Replays of an endpoint whose state does not
 	// queue, or for which req.Pending deliveries are pending or leased, MUST wait, and MUST NOT hold up others.
 	// A step MUST NOT queue so many that more than req.Pending are pending or leased. In a store that is full, as
 	// Enqueue says with [ErrStoreFull], replays wait as well.

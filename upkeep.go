@@ -34,6 +34,9 @@ func (d *Dispatcher) EraseTenant(ctx context.Context) error {
 const (
 	pruneEvery = time.Minute
 	pruneRows  = 1000 // at most in one call: the store's other callers wait for no more than that
+
+	// upkeepLimit bounds one call of Prune or ContinueReplay: over a connection that has fallen silent no answer comes.
+	upkeepLimit = 30 * time.Second
 )
 
 // Prune removes what is over [Config.KeepDeliveries] and [Config.KeepBodies] now, of all tenants. Run does so by
@@ -52,7 +55,7 @@ func (e *engine) prune(ctx context.Context) (all PruneResult, err error) {
 		return all, nil
 	}
 	for more := true; more; {
-		part, err := e.store.Prune(ctx, PruneRequest{Deliveries: e.cfg.KeepDeliveries, Bodies: e.cfg.KeepBodies, Max: pruneRows})
+		part, err := e.prunePart(ctx)
 		all.Deliveries += part.Deliveries
 		all.Events += part.Events
 		all.Bodies += part.Bodies
@@ -62,6 +65,12 @@ func (e *engine) prune(ctx context.Context) (all PruneResult, err error) {
 		more = part.More
 	}
 	return all, nil
+}
+
+func (e *engine) prunePart(ctx context.Context) (PruneResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, upkeepLimit)
+	defer cancel()
+	return e.store.Prune(ctx, PruneRequest{Deliveries: e.cfg.KeepDeliveries, Bodies: e.cfg.KeepBodies, Max: pruneRows})
 }
 
 // tidy prunes from time to time, until ctx ends.

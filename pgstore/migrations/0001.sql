@@ -214,7 +214,7 @@ CREATE TABLE {replays} (
 	looked      bigint NOT NULL DEFAULT 0, -- how many events were looked at
 	queued      bigint NOT NULL DEFAULT 0, -- how many of them were queued again
 	skipped     bigint NOT NULL DEFAULT 0, -- how many were not, for want of their contents
-	stepped_at  timestamptz NOT NULL, -- when its last step was, or else when it was created
+	stepped_at  timestamptz NOT NULL, -- when its last step was, done or failed, or else when it was created
 	PRIMARY KEY (tenant, id)
 );
 CREATE INDEX {replays_endpoint} ON {replays} (endpoint_id, tenant, seq);

@@ -195,7 +195,7 @@ CREATE TABLE webhook_replays (
   looked      INTEGER NOT NULL, -- how many events were looked at
   queued      INTEGER NOT NULL, -- how many of them were queued again
   skipped     INTEGER NOT NULL, -- how many were not, for want of their contents
-  stepped_at  INTEGER NOT NULL, -- when its last step was, or else when it was created; later than that of any other, also where the clock was set back
+  stepped_at  INTEGER NOT NULL, -- when its last step was, done or failed, or else when it was created; later than that of any other, also where the clock was set back
   UNIQUE (tenant, id)
 ) STRICT;
 CREATE INDEX webhook_replays_endpoint ON webhook_replays (endpoint);
