@@ -24,12 +24,12 @@ func (s *MemoryStore) Prune(ctx context.Context, req PruneRequest) (PruneResult,
 	return p.result, nil
 }
 
-// inTurns calls part until it has done max rows or nothing is left to do, a few rows at a time, and lets those who
+// inTurns calls part until it has done so many rows, one at least, or nothing is left to do, a few rows at a time, and lets those who
 // wait have the lock in between. It reports whether there is more.
-func (s *MemoryStore) inTurns(max int, part func(rows int) (done int, more bool)) (more bool) {
-	for {
-		done, more := part(min(max, memUpkeepAtOnce))
-		if max -= done; max <= 0 || !more {
+func (s *MemoryStore) inTurns(most int, part func(rows int) (done int, more bool)) (more bool) {
+	for left := max(most, 1); ; {
+		done, more := part(min(left, memUpkeepAtOnce))
+		if left -= done; left <= 0 || !more {
 			return more
 		}
 		s.mu.Unlock()

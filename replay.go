@@ -216,7 +216,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // ReplayStep bounds what one call of ContinueReplay does.
 type ReplayStep struct {
-	Max     int // events looked at, about
+	Max     int // events looked at, about; below 1: 1
 	Pending int // deliveries of the endpoint that may be pending or leased after it
 }
 

@@ -130,7 +130,8 @@ type Queue interface {
 	// leases the endpoint is ahead of its pace, up to the new Burst: one that is lowered and raised again frees at
 	// most the difference. Without a Rate nothing is reckoned and nothing forgotten.
 	// Leases of Direct requests MUST NOT count, nor wait; a lease that is given back counts as one that was used.
-	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set.
+	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set. Where
+	// Max is 0 or less it MUST hand out nothing, and settle all the same.
 	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being
 	// served. An endpoint waits since it was last served, since it had something due and since its pause was over,
 	// whichever came last, and not before its Rate lets it be served.
@@ -287,7 +288,7 @@ type History interface {
 // Upkeep removes what has had its time, and what its owner wants gone.
 type Upkeep interface {
 	// Prune removes a part of what is older than asked: about req.Max rows, quickly, so that a claim that comes
-	// meanwhile does not wait for long. PruneResult.More says whether to come again.
+	// meanwhile does not wait for long. PruneResult.More says whether to come again. A Max below 1 MUST count as 1.
 	//
 	// A delivery that finished longer than req.Deliveries ago MUST be removed, with its attempts. One that is pending
 	// or leased MUST NOT be, whatever its age.
@@ -309,7 +310,7 @@ type Upkeep interface {
 	EraseDelivery(ctx context.Context, tenant, id string) error
 
 	// EraseTenant removes a part of all that a tenant has, about max rows: endpoints, events, deliveries, attempts,
-	// gaps, replays. more says whether to come again. Nothing of it MUST be found after a call that answered false,
+	// gaps, replays. A max below 1 MUST count as 1. more says whether to come again. Nothing of it MUST be found after a call that answered false,
 	// and an outcome for one of its leases MUST be answered with false. The endpoints go first, so that nothing is
 	// queued meanwhile.
 	EraseTenant(ctx context.Context, tenant string, max int) (more bool, err error)
@@ -349,7 +350,8 @@ type Replays interface {
 	StopReplay(ctx context.Context, tenant, id string) (Replay, error)
 
 	// ContinueReplay takes one step of one replay that runs: it looks at the next events, about req.Max of them, and
-	// queues what is to be queued, in one transaction, so that a step is done once and not at all otherwise.
+	// queues what is to be queued, in one transaction, so that a step is done once and not at all otherwise. A Max below
+	// 1 MUST count as 1; a Pending of 0 or less leaves no room, and all replays wait.
 	//
 	// The replay whose last step is the longest ago MUST come first. A step that fails, for a reason of its own, counts
 	// as one for that: a replay that cannot go on does not hold up others. Replays of an endpoint whose state does not

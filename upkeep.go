@@ -99,7 +99,7 @@ func (e *engine) tidy(ctx context.Context) {
 type PruneRequest struct {
 	Deliveries time.Duration // finished deliveries older than this, and what belongs to them; 0: never
 	Bodies     time.Duration // contents of events older than this; 0: with their deliveries
-	Max        int           // rows at most, about
+	Max        int           // rows at most, about; below 1: 1
 }
 
 // PruneResult is what a call of Prune removed.

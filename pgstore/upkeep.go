@@ -95,8 +95,8 @@ SELECT count(*) FROM gone`
 // than one statement of req.Max rows takes.
 func (s *Store) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.PruneResult, error) {
 	var result webhook.PruneResult
-	left := req.Max
-	if left <= 0 || (req.Deliveries <= 0 && req.Bodies <= 0) {
+	left := max(req.Max, 1)
+	if req.Deliveries <= 0 && req.Bodies <= 0 {
 		return result, fail("prune", ctx.Err())
 	}
 	// step removes some, and says so if there may be more.

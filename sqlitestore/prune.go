@@ -9,21 +9,14 @@ import (
 	"github.com/meshia/webhook/internal/failpoint"
 )
 
-const (
-	// removeAtOnce bounds one transaction of what removes many rows: others write between two of them.
-	removeAtOnce = 200
-	// removeDefault is how many rows a call removes that names no bound.
-	removeDefault = 1000
-)
+// removeAtOnce bounds one transaction of what removes many rows: others write between two of them.
+const removeAtOnce = 200
 
 // inSteps calls step, each time in a transaction of its own and with how many rows it may remove, until less than that
-// was left or about max rows were removed. committed is called after each.
-func (s *Store) inSteps(ctx context.Context, max int, step func(t *txn, n int) (rows int, err error), committed func()) (more bool, err error) {
-	if max <= 0 {
-		max = removeDefault
-	}
-	for {
-		n, rows := min(max, removeAtOnce), 0
+// was left or about so many rows as are asked for, and one at least, were removed. committed is called after each.
+func (s *Store) inSteps(ctx context.Context, most int, step func(t *txn, n int) (rows int, err error), committed func()) (more bool, err error) {
+	for left := max(most, 1); ; {
+		n, rows := min(left, removeAtOnce), 0
 		err := s.write(ctx, &write{weight: n, do: func(t *txn) (err error) {
 			rows, err = step(t, n)
 			return err
@@ -35,7 +28,7 @@ func (s *Store) inSteps(ctx context.Context, max int, step func(t *txn, n int) (
 		if rows < n {
 			return false, nil
 		}
-		if max -= rows; max <= 0 {
+		if left -= rows; left <= 0 {
 			return true, nil
 		}
 	}

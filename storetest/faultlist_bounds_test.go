@@ -124,4 +124,60 @@ var boundFaults = []fault{
 			return r, err
 		}
 	}},
+
+	{"claim", "no room is some", func(f *faulty) { f.claimsAs(func(req *webhook.ClaimRequest) { req.Max = max(req.Max, 1) }) }},
+	{"claim", "nothing is settled where there is no room", func(f *faulty) {
+		f.claim = func(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
+			if req.Max <= 0 {
+				return webhook.Claimed{Next: -1}, nil
+			}
+			return f.Store.Claim(ctx, req)
+		}
+	}},
+	{"prune", "below one is many", func(f *faulty) {
+		f.prunesAs(func(req *webhook.PruneRequest) { req.Max = many(req.Max) })
+	}},
+	{"prune", "below one is none", func(f *faulty) {
+		f.prune = func(ctx context.Context, req webhook.PruneRequest) (webhook.PruneResult, error) {
+			if req.Max < 1 {
+				return webhook.PruneResult{More: true}, nil
+			}
+			return f.Store.Prune(ctx, req)
+		}
+	}},
+	{"erase a tenant", "below one is many", func(f *faulty) {
+		f.eraseAll = func(ctx context.Context, tenant string, most int) (bool, error) {
+			return f.Store.EraseTenant(ctx, tenant, many(most))
+		}
+	}},
+	{"erase a tenant", "below one is none", func(f *faulty) {
+		f.eraseAll = func(ctx context.Context, tenant string, most int) (bool, error) {
+			if most < 1 {
+				return true, nil
+			}
+			return f.Store.EraseTenant(ctx, tenant, most)
+		}
+	}},
+	{"replay", "below one is many", func(f *faulty) {
+		f.step = func(ctx context.Context, req webhook.ReplayStep) (webhook.ReplayStepped, error) {
+			req.Max = many(req.Max)
+			return f.Store.ContinueReplay(ctx, req)
+		}
+	}},
+	{"replay", "below one is none", func(f *faulty) {
+		f.step = func(ctx context.Context, req webhook.ReplayStep) (webhook.ReplayStepped, error) {
+			if req.Max < 1 {
+				return webhook.ReplayStepped{Stepped: true}, nil
+			}
+			return f.Store.ContinueReplay(ctx, req)
+		}
+	}},
+}
+
+// many stands for what a store may take no bound for.
+func many(most int) int {
+	if most < 1 {
+		return 1000
+	}
+	return most
 }

@@ -202,7 +202,7 @@ func (p *replayer) take(ctx context.Context, r *replaying, e webhook.Endpoint, p
 	}
 	left = p.order(r, left)
 	without := context.WithoutCancel(ctx)
-	for n := 0; len(left) > 0 && n < req.Max && p.room(pending, req.Pending); n++ {
+	for n := 0; len(left) > 0 && n < max(req.Max, 1) && p.room(pending, req.Pending); n++ {
 		s := left[0]
 		left = left[1:]
 		p.seen(r, s)
