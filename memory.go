@@ -65,13 +65,13 @@ type MemoryStore struct {
 	over  memHeap[memEndpoint] // those with an open gap, which then is GapBacklog, the smallest backlog first
 
 	// What is kept for a while, the oldest first: what is dropped next.
-	finished list.List         // *memDelivery
-	idle     list.List         // *memEvent without a delivery
-	deleted  list.List         // *memEndpoint, deleted and without a delivery
-	gaps     list.List         // *memGap, closed
-	hours    list.List         // *memHour
-	replayed list.List         // *memReplay that has ended
-	resting  memHeap[memEvent] // those with contents and no delivery pending or leased, by when they were stored
+	finished list.List            // *memDelivery
+	idle     list.List            // *memEvent without a delivery
+	gaps     list.List            // *memGap, closed
+	hours    list.List            // *memHour
+	replayed list.List            // *memReplay that has ended
+	deleted  memHeap[memEndpoint] // without a delivery, by when they were deleted
+	resting  memHeap[memEvent]    // those with contents and no delivery pending or leased, by when they were stored
 
 	replaying list.List // *memReplay that runs, by when it took its last step, or was created
 
@@ -164,8 +164,8 @@ type memEndpoint struct {
 	replays []*memReplay // the oldest first
 
 	deleted bool
-	gone    time.Duration // when it was deleted and had no delivery any more
-	buried  *list.Element // in MemoryStore.deleted, since then
+	gone    time.Duration // when it was deleted
+	buried  int           // in MemoryStore.deleted, once no delivery is left either; or memNowhere
 }
 
 type memDelivery struct {

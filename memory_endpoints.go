@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -25,7 +26,7 @@ func (s *MemoryStore) CreateEndpoint(ctx context.Context, e Endpoint, max int) (
 	}
 
 	s.keep(t)
-	ep := &memEndpoint{Endpoint: s.copyEndpoint(e), tenant: t}
+	ep := &memEndpoint{Endpoint: s.copyEndpoint(e), tenant: t, buried: memNowhere}
 	ep.Secret, ep.Headers = Secret{}, nil
 	ep.Version = 1
 	ep.CreatedAt = now.wall
@@ -134,7 +135,7 @@ func (s *MemoryStore) DeleteEndpoint(ctx context.Context, tenant, id string) err
 		return fmt.Errorf("%w: endpoint", ErrNotFound)
 	}
 
-	ep.deleted = true
+	ep.deleted, ep.gone = true, now.at
 	t.unsubscribe(ep)
 	if t.order = slices.DeleteFunc(t.order, func(other *memEndpoint) bool { return other == ep }); len(t.order) == 0 {
 		s.names.remove(t.id)
@@ -142,16 +143,28 @@ func (s *MemoryStore) DeleteEndpoint(ctx context.Context, tenant, id string) err
 	s.closeGap(ep, now)
 	s.endReplayOf(ep, now)
 	s.forgetHours(ep)
+	ep.Health.State = EndpointDisabled // what is pending is not handed out before it fails
+	s.place(ep)
+	s.inTurns(math.MaxInt, func(rows int) (done int, more bool) { return s.abandon(ep, rows, s.now()) })
+	s.buryIfBare(ep)
+	return nil
+}
+
+// abandon fails so many of a deleted endpoint's pending deliveries.
+func (s *MemoryStore) abandon(ep *memEndpoint, rows int, now memInstant) (done int, more bool) {
 	for _, queue := range []*memHeap[memDelivery]{&ep.lane.first, &ep.lane.again} {
 		for t := queue.top(); t != nil; t = queue.top() {
+			if done == rows {
+				return done, true
+			}
+			done++
 			d := t.item
 			s.unwait(d)
 			s.finish(d, DeliveryFailed, FailEndpointDeleted, now)
 		}
 	}
 	s.place(ep)
-	s.buryIfBare(ep, now)
-	return nil
+	return done, false
 }
 
 // judged stores what became of the endpoint's health. The caller calls place.

@@ -30,6 +30,9 @@ func (s *MemoryStore) Enqueue(ctx context.Context, req EnqueueRequest) (EnqueueR
 	if err := s.admit(t, events, req.MaxPending, direct != nil); err != nil {
 		return EnqueueResult{}, err
 	}
+	if direct != nil && req.Direct.Queued && req.MaxPending > 0 && direct.backlog()+len(events) > req.MaxPending {
+		return EnqueueResult{}, fmt.Errorf("%w: %d of %d", ErrBacklogFull, direct.backlog(), req.MaxPending)
+	}
 
 	// From here on nothing fails.
 	if len(events) > 0 {

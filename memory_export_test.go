@@ -8,7 +8,7 @@ func (s *MemoryStore) Sizes() map[string]int {
 	defer s.mu.Unlock()
 	n := map[string]int{
 		"tenants": len(s.tenants), "live": s.live, "pending": len(s.pending.entries), "leases": len(s.leases.entries),
-		"lanes": len(s.normal.entries) + len(s.slow.entries), "finished": s.finished.Len(), "idle": s.idle.Len(), "deleted": s.deleted.Len(),
+		"lanes": len(s.normal.entries) + len(s.slow.entries), "finished": s.finished.Len(), "idle": s.idle.Len(), "deleted": len(s.deleted.entries),
 		"resting": len(s.resting.entries), "gaps": s.gaps.Len(), "named": len(s.names.after(nil, 1<<30)),
 		"hours": s.hours.Len(), "weighed": len(s.under.entries) + len(s.over.entries),
 		"replaying": s.replaying.Len(), "replayed": s.replayed.Len(),

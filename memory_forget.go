@@ -6,7 +6,7 @@ import "time"
 func (s *MemoryStore) forget(now memInstant) {
 	old := func(since time.Duration) bool { return now.at-since > s.finishedAge }
 	for at := s.finished.Front(); at != nil && old(at.Value.(*memDelivery).finished); at = s.finished.Front() {
-		s.drop(at.Value.(*memDelivery), now)
+		s.drop(at.Value.(*memDelivery))
 	}
 	for at := s.idle.Front(); at != nil && old(at.Value.(*memEvent).stored); at = s.idle.Front() {
 		s.dropIdle(at.Value.(*memEvent))
@@ -20,13 +20,13 @@ func (s *MemoryStore) forget(now memInstant) {
 	for at := s.replayed.Front(); at != nil && old(at.Value.(*memReplay).ended); at = s.replayed.Front() {
 		s.dropReplay(at.Value.(*memReplay))
 	}
-	for at := s.deleted.Front(); at != nil && old(at.Value.(*memEndpoint).gone); at = s.deleted.Front() {
+	for t := s.deleted.top(); t != nil && old(t.at); t = s.deleted.top() {
 		s.dropBuried()
 	}
 }
 
 // drop forgets a delivery that is in no queue, and its event if that was the last to need it: that is what last says.
-func (s *MemoryStore) drop(d *memDelivery, now memInstant) (last bool) {
+func (s *MemoryStore) drop(d *memDelivery) (last bool) {
 	e, t := d.event, d.event.tenant
 	if d.done != nil {
 		s.finished.Remove(d.done)
@@ -34,7 +34,7 @@ func (s *MemoryStore) drop(d *memDelivery, now memInstant) (last bool) {
 	delete(t.deliveries, d.ID)
 	t.log.drop(d)
 	d.endpoint.log.drop(d)
-	s.buryIfBare(d.endpoint, now)
+	s.buryIfBare(d.endpoint)
 	if d.next != nil {
 		d.next.prev = d.prev
 	}
@@ -68,22 +68,24 @@ func (s *MemoryStore) dropIdle(e *memEvent) {
 }
 
 // buryIfBare lines a deleted endpoint up for dropping when nothing in the log is of it any more.
-func (s *MemoryStore) buryIfBare(ep *memEndpoint, now memInstant) {
-	if !ep.deleted || len(ep.log.entries) > 0 || ep.tenant.endpoints[ep.ID] != ep { // or was erased before its deliveries
+func (s *MemoryStore) buryIfBare(ep *memEndpoint) {
+	if !ep.deleted || ep.buried != memNowhere || len(ep.log.entries) > 0 || ep.tenant.endpoints[ep.ID] != ep { // or was erased before its deliveries
 		return
 	}
-	ep.gone = now.at
-	ep.buried = s.deleted.PushBack(ep)
-	for s.deleted.Len() > s.maxFinished {
+	s.seq++
+	s.deleted.push(ep.gone, s.seq, ep, &ep.buried)
+	for len(s.deleted.entries) > s.maxFinished {
 		s.dropBuried()
 	}
 }
 
 // dropBuried forgets the endpoint that was deleted first.
 func (s *MemoryStore) dropBuried() {
-	ep := s.deleted.Remove(s.deleted.Front()).(*memEndpoint)
+	ep := s.deleted.top().item
+	s.deleted.remove(ep.buried)
 	s.forgetGaps(ep)
 	s.forgetReplays(ep)
+	s.forgetHours(ep) // which it has if its tenant is being erased
 	delete(ep.tenant.endpoints, ep.ID)
 	s.tidy(ep.tenant)
 }

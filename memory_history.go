@@ -150,7 +150,7 @@ func (s *MemoryStore) Gaps(ctx context.Context, tenant, endpointID string) ([]Ga
 	for _, g := range slices.Backward(ep.gaps) {
 		gaps = append(gaps, g.Gap)
 	}
-	return gaps, nil
+	return gaps[:min(len(gaps), memMaxGaps)], nil
 }
 
 // detach gives a delivery that was taken from the store attempts of its own, which its caller may modify. Stored

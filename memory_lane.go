@@ -70,8 +70,8 @@ func (l *memLane) due() (at time.Duration, ok bool) {
 func (ep *memEndpoint) room() bool { return ep.lane.leases < max(1, ep.Health.Window) }
 
 // eligible is when the endpoint can be served next: it has something due, was last served before, its rate lets it,
-// and its pause is over. ok is false while it cannot be said: there is nothing to send (and never is once it is
-// deleted), its state forbids it, or its window is full. A full window ends with a lease, and that calls place.
+// and its pause is over. ok is false while it cannot be said: there is nothing to send, its state forbids it (as that
+// of a deleted one does), or its window is full. A full window ends with a lease, and that calls place.
 func (ep *memEndpoint) eligible() (at time.Duration, ok bool) {
 	due, ok := ep.lane.due()
 	if !ok || !ep.room() {

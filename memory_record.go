@@ -116,7 +116,7 @@ func (s *MemoryStore) finish(d *memDelivery, state DeliveryState, reason FailRea
 	s.relieve(d.endpoint, now)
 	d.done = s.finished.PushBack(d)
 	for s.finished.Len() > s.maxFinished {
-		s.drop(s.finished.Front().Value.(*memDelivery), now)
+		s.drop(s.finished.Front().Value.(*memDelivery))
 	}
 }
 

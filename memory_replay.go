@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	memReplaysRead  = 100
+	memReplaysKept  = 100 // of one endpoint, that have ended; and as many are read
 	memReplayAtOnce = 200 // events that one step looks at under the lock, each with all of its deliveries
 )
 
@@ -40,6 +40,9 @@ func (s *MemoryStore) CreateReplay(ctx context.Context, r Replay) (Replay, error
 		return Replay{}, fmt.Errorf("%w: replay %q", ErrConflict, r.ID)
 	}
 
+	for len(ep.replays) > memReplaysKept { // all have ended
+		s.dropReplay(ep.replays[0])
+	}
 	m := &memReplay{Replay: r, endpoint: ep}
 	m.State, m.CreatedAt, m.FinishedAt = ReplayRunning, now.wall, time.Time{}
 	if m.Until.IsZero() || m.Until.After(now.wall) {
@@ -73,7 +76,7 @@ func (s *MemoryStore) Replays(ctx context.Context, tenant, endpointID string) ([
 		return nil, nil
 	}
 	var replays []Replay
-	for _, m := range slices.Backward(ep.replays[max(0, len(ep.replays)-memReplaysRead):]) {
+	for _, m := range slices.Backward(ep.replays[max(0, len(ep.replays)-memReplaysKept):]) {
 		replays = append(replays, m.Replay)
 	}
 	return replays, nil

@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/http"
@@ -263,4 +264,30 @@ func TestMemoryStoreHandsOutCopies(t *testing.T) {
 		require.Equal(m, "sealed", string(read.Secrets[0].Sealed))
 		require.Equal(m, []string{"*"}, l.Endpoint.Events)
 	})
+}
+
+// TestMemoryStoreHandsNothingOutOfADeletedEndpoint claims while the backlog of one fails, which takes many turns.
+func TestMemoryStoreHandsNothingOutOfADeletedEndpoint(t *testing.T) {
+	t.Parallel()
+	m := &memory{T: t, MemoryStore: webhook.NewMemoryStore(nil)}
+	e, other := m.add("e", webhook.Health{Window: 1 << 30}), m.add("other", webhook.Health{Window: 1})
+	m.emit(40_000)
+	deleted := make(chan error)
+	go func() { deleted <- m.DeleteEndpoint(context.Background(), "t", e.ID) }()
+	for i := 0; ; i++ {
+		_, err := m.Endpoint(t.Context(), "t", e.ID)
+		gone := err != nil
+		for _, l := range m.claim(1) {
+			require.True(t, !gone || l.Delivery.EndpointID == other.ID, "claim %d", i)
+		}
+		select {
+		case err := <-deleted:
+			require.NoError(t, err)
+			page, err := m.Deliveries(t.Context(), "t", webhook.DeliveryFilter{EndpointID: e.ID, State: webhook.DeliveryPending})
+			require.NoError(t, err)
+			require.Empty(t, page.Deliveries)
+			return
+		default:
+		}
+	}
 }

@@ -24,12 +24,12 @@ func (s *MemoryStore) Prune(ctx context.Context, req PruneRequest) (PruneResult,
 	return p.result, nil
 }
 
-// inTurns calls part until it has done max rows or nothing is left to do, a few rows at a time, and lets those who
+// inTurns calls part until it has done so many rows, one at least, or nothing is left to do, a few rows at a time, and lets those who
 // wait have the lock in between. It reports whether there is more.
-func (s *MemoryStore) inTurns(max int, part func(rows int) (done int, more bool)) (more bool) {
-	for {
-		done, more := part(min(max, memUpkeepAtOnce))
-		if max -= done; max <= 0 || !more {
+func (s *MemoryStore) inTurns(most int, part func(rows int) (done int, more bool)) (more bool) {
+	for left := max(most, 1); ; {
+		done, more := part(min(left, memUpkeepAtOnce))
+		if left -= done; left <= 0 || !more {
 			return more
 		}
 		s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s *MemoryStore) prune(p *memPrune) {
 		}
 		p.rows--
 		p.result.Deliveries++
-		if s.drop(d, p.now) {
+		if s.drop(d) {
 			p.rows--
 			p.result.Events++
 		}
@@ -104,6 +104,13 @@ func (s *MemoryStore) prune(p *memPrune) {
 		}
 		p.rows--
 		s.dropReplay(m)
+	}
+	for t := s.deleted.top(); t != nil; t = s.deleted.top() {
+		if !p.takes(t.at, p.req.Deliveries) {
+			break
+		}
+		p.rows--
+		s.dropBuried()
 	}
 	for t := s.resting.top(); t != nil; t = s.resting.top() {
 		if !p.takes(t.at, p.req.Bodies) {
@@ -194,7 +201,7 @@ func (s *MemoryStore) erase(t *memTenant, rows int, now memInstant) (done int) {
 	}
 	// Its endpoints are switched off all at once; their number has a bound, and a list of them is as much work.
 	for _, ep := range t.order {
-		ep.deleted = true
+		ep.deleted, ep.gone = true, now.at
 		ep.Health.State = EndpointDisabled // what is pending is not handed out before it is removed
 		ep.gap = nil                       // and no outcome closes it
 		s.place(ep)
@@ -213,8 +220,8 @@ func (s *MemoryStore) erase(t *memTenant, rows int, now memInstant) (done int) {
 		s.forgetGaps(ep)
 		s.forgetReplays(ep)
 		s.forgetHours(ep)
-		if ep.buried != nil {
-			s.deleted.Remove(ep.buried)
+		if ep.buried != memNowhere {
+			s.deleted.remove(ep.buried)
 		}
 		delete(t.endpoints, id)
 	}
@@ -232,7 +239,7 @@ func (s *MemoryStore) erase(t *memTenant, rows int, now memInstant) (done int) {
 			s.unlease(d)
 			s.close(d)
 		}
-		s.drop(d, now)
+		s.drop(d)
 	}
 	for _, e := range t.events { // those without a delivery are left
 		if done >= rows {

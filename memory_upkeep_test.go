@@ -22,12 +22,7 @@ func TestMemoryStorePrunesSoMuchAtOnce(t *testing.T) {
 		result, err := m.Prune(m.Context(), webhook.PruneRequest{Deliveries: time.Hour, Bodies: time.Hour, Max: 1000})
 		require.NoError(m, err)
 		require.Zero(m, result, "nothing is older than that")
-		req := webhook.PruneRequest{Deliveries: time.Minute, Bodies: time.Minute, Max: 0}
-		result, err = m.Prune(m.Context(), req)
-		require.NoError(m, err)
-		require.Equal(m, webhook.PruneResult{More: true}, result, "no room for anything")
-
-		req.Max = 300
+		req := webhook.PruneRequest{Deliveries: time.Minute, Bodies: time.Minute, Max: 300}
 		calls, sum := 0, webhook.PruneResult{More: true}
 		for ; sum.More; calls++ {
 			r, err := m.Prune(m.Context(), req)

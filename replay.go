@@ -99,9 +99,10 @@ func (d *Dispatcher) StopReplay(ctx context.Context, replayID string) (Replay, e
 }
 
 // RedeliverEvent queues an event again for each endpoint that subscribes to it and queues now, also for those that got
-// it already, and returns how many those are. askedBy, at most 255 bytes of text, is kept with the deliveries. Errors:
-// [ErrNotFound], [ErrBodyPruned], [ErrInvalidEvent] for that of a ping or a test, [ErrInvalidEndpoint] for askedBy;
-// with an error some may have been queued.
+// it already, and returns how many those are. askedBy, at most 255 bytes of text, is kept with the deliveries. An
+// endpoint for which Config.MaxPending deliveries wait already gets none: the error then is [ErrBacklogFull] and names
+// each such endpoint, and the others are queued for. Other errors: [ErrNotFound], [ErrBodyPruned], [ErrInvalidEvent]
+// for the event of a ping or a test, [ErrInvalidEndpoint] for askedBy; with an error some may have been queued.
 func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string) (queued int, err error) {
 	_, err = read(d, "redeliver event", func() (int, error) {
 		if err := checkAskedBy(askedBy); err != nil {
@@ -122,6 +123,7 @@ func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string
 			return 0, err
 		}
 		defer d.Wake(ctx) // also for what was queued before an error
+		var full []error
 		for i := range endpoints {
 			to := &endpoints[i]
 			if !to.Subscribes(e.Type) || !to.Health.State.Queues() {
@@ -129,16 +131,22 @@ func (d *Dispatcher) RedeliverEvent(ctx context.Context, eventID, askedBy string
 			}
 			_, err := d.store.Enqueue(ctx, EnqueueRequest{
 				Tenant: d.tenant, Events: []Event{e}, Direct: &Direct{EndpointID: to.ID, Kind: KindRedelivery, AskedBy: askedBy, Queued: true},
+				MaxPending: d.cfg.MaxPending,
 			})
-			if errors.Is(err, ErrNotFound) { // deleted meanwhile
+			if err == nil {
+				queued++
 				continue
 			}
-			if err != nil {
-				return queued, fmt.Errorf("endpoint %s: %w", to.ID, err)
+			of := fmt.Errorf("endpoint %s: %w", to.ID, err)
+			switch {
+			case errors.Is(err, ErrNotFound): // deleted meanwhile
+			case errors.Is(err, ErrBacklogFull):
+				full = append(full, of)
+			default:
+				return queued, errors.Join(append(full, of)...)
 			}
-			queued++
 		}
-		return queued, nil
+		return queued, errors.Join(full...)
 	})
 	return queued, err // also what was queued before the error
 }
@@ -182,30 +190,56 @@ func (r *run) replay(ctx context.Context) {
 		}
 		wait := replayIdle
 		for {
-			step, err := r.store.ContinueReplay(ctx, ReplayStep{Max: replayLooked, Pending: max(1, min(replayPending, r.cfg.MaxPending/2))})
+			began := time.Now()
+			step, err := r.continueReplay(ctx)
 			if ctx.Err() != nil {
 				return
 			}
-			if err != nil { // there is another time
+			if err != nil { // there is another time, and there are others
 				r.log.LogAttrs(ctx, slog.LevelWarn, "webhook: a replay could not go on", slog.Any("error", err))
 			}
 			if step.Queued {
 				r.wake()
 			}
 			if !step.Stepped {
-				if step.Waiting {
+				if step.Waiting || err != nil {
 					wait = replayEvery
 				}
 				break
+			}
+			// Replays leave the store to others for as long as they had it.
+			if !pause(ctx, min(time.Since(began), replayEvery)) {
+				return
 			}
 		}
 		timer.Reset(wait)
 	}
 }
 
+func (r *run) continueReplay(ctx context.Context) (ReplayStepped, error) {
+	ctx, cancel := context.WithTimeout(ctx, upkeepLimit)
+	defer cancel()
+	return r.store.ContinueReplay(ctx, ReplayStep{Max: replayLooked, Pending: max(1, min(replayPending, r.cfg.MaxPending/2))})
+}
+
+// pause waits, and reports false where ctx ended meanwhile.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 { // timers that are due at once crash the race detector within synctest: https://go.dev/issue/78156
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
 // ReplayStep bounds what one call of ContinueReplay does.
 type ReplayStep struct {
-	Max     int // events looked at, about
+	Max     int // events looked at, about; below 1: 1
 	Pending int // deliveries of the endpoint that may be pending or leased after it
 }
 

@@ -121,3 +121,26 @@ func TestAnEventIsSentAgainInPart(t *testing.T) {
 		require.Len(t, r.deliveries(webhook.DeliveryFilter{}), 2, "the first and the third have it")
 	})
 }
+
+// TestAnEventIsSentAgainWithinTheBacklogsBound asks again and again while one receiver does not take anything.
+func TestAnEventIsSentAgainWithinTheBacklogsBound(t *testing.T) {
+	t.Parallel()
+	r := rigOn(t, webhook.NewMemoryStore(nil), webhooktest.NewReceiver(t), func(cfg *webhook.Config) { cfg.MaxPending = 5 })
+	stuck, also := r.endpoint("stuck"), r.endpoint("also")
+	event := r.emit()
+	for range 4 {
+		queued, err := r.d.RedeliverEvent(r.ctx, event.ID, "ops")
+		require.NoError(t, err)
+		require.Equal(t, 2, queued)
+	}
+	fresh := r.endpoint("fresh") // has none of them
+	for range 5 {
+		queued, err := r.d.RedeliverEvent(r.ctx, event.ID, "ops")
+		require.ErrorIs(t, err, webhook.ErrBacklogFull)
+		require.ErrorContains(t, err, stuck.ID)
+		require.ErrorContains(t, err, also.ID)
+		require.NotContains(t, err.Error(), fresh.ID)
+		require.Equal(t, 1, queued)
+	}
+	require.Len(t, r.deliveries(webhook.DeliveryFilter{}), 15)
+}

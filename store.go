@@ -56,6 +56,8 @@ type Outbox interface {
 	// If the tenant has no such endpoint, Enqueue MUST return [ErrNotFound] and store nothing. If the body of a stored
 	// event was removed by Prune or erased, it MUST return [ErrBodyPruned], whatever the digest, and store nothing:
 	// who read the event has no body either to work the digest out from.
+	// With Direct.Queued and a MaxPending it MUST return [ErrBacklogFull] and store nothing where more than that many
+	// of the endpoint's deliveries would be pending or leased. Calls that run at once may pass the bound together.
 	//
 	// A request with a HandOver may be answered with some of its deliveries leased already. A delivery MUST be handed
 	// over only if the endpoint is active, has fewer leases than its Health.Window, is not slow, has no Rate and has
@@ -77,7 +79,8 @@ type EnqueueRequest struct {
 	Direct *Direct
 	// HandOver, if not nil, asks for deliveries of the request that may be sent by the caller at once.
 	HandOver *HandOver
-	// MaxPending is how many deliveries of one endpoint may be pending or leased; 0: any number.
+	// MaxPending is how many deliveries of one endpoint may be pending or leased; 0: any number. Direct requests that
+	// are not queued may pass it.
 	MaxPending int
 }
 
@@ -128,7 +131,8 @@ type Queue interface {
 	// leases the endpoint is ahead of its pace, up to the new Burst: one that is lowered and raised again frees at
 	// most the difference. Without a Rate nothing is reckoned and nothing forgotten.
 	// Leases of Direct requests MUST NOT count, nor wait; a lease that is given back counts as one that was used.
-	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set.
+	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set. Where
+	// Max is 0 or less it MUST hand out nothing, and settle all the same.
 	// It MUST hand out at most MaxTenant leases to the endpoints of one tenant, or as many as Tenants says, which may be
 	// none; neither bounds the empty tenant.
 	// A tenant that may get none, or has got all that it may, MUST NOT keep the endpoints of others from being served:
@@ -238,8 +242,8 @@ type Endpoints interface {
 	//
 	// Endpoint.Secret and Endpoint.Headers MUST NOT be stored: what a store may know of them is in Secrets and
 	// StoredHeaders.
-	// It MUST return [ErrConflict] if the tenant has, or had, an endpoint with this id, and [ErrTooManyEndpoints] if
-	// it has max endpoints already; deleted ones do not count.
+	// It MUST return [ErrConflict] if the tenant has an endpoint with this id, or had one that Prune has not removed,
+	// and [ErrTooManyEndpoints] if it has max endpoints already; deleted ones do not count.
 	CreateEndpoint(ctx context.Context, e Endpoint, max int) (Endpoint, error)
 
 	// Endpoint returns one endpoint, or [ErrNotFound]; a deleted one MUST NOT be found.
@@ -260,8 +264,10 @@ type Endpoints interface {
 
 	// DeleteEndpoint deletes the endpoint.
 	//
-	// Its pending deliveries MUST fail with FailEndpointDeleted; leased ones are settled by Record. Its deliveries and
-	// attempts MUST stay readable. Its open gap MUST be closed.
+	// Nothing of it MUST be handed out from then on. Its pending deliveries MUST fail with FailEndpointDeleted: about
+	// a thousand with the call, so that nobody waits for a backlog, and the others with the claims that follow, as
+	// many with each; they are read as pending until then. Leased ones are settled by Record.
+	// Its deliveries and attempts MUST stay readable. Its open gap MUST be closed.
 	DeleteEndpoint(ctx context.Context, tenant, id string) error
 }
 
@@ -281,8 +287,8 @@ type History interface {
 	// A cursor that the store did not make MUST be answered with [ErrInvalidCursor].
 	Deliveries(ctx context.Context, tenant string, f DeliveryFilter) (DeliveryPage, error)
 
-	// Gaps returns the endpoint's gaps, the newest first; also those of a deleted endpoint. An endpoint that the
-	// tenant never had has none.
+	// Gaps returns the endpoint's gaps, the newest first, 1000 at most; also those of a deleted endpoint. An endpoint
+	// that the tenant never had has none.
 	//
 	// A gap MUST open when an endpoint is created in, or judged into, a state that does not queue, and close when it
 	// leaves it; a change of the state or its reason among those that do not queue MUST close one and open the next.
@@ -306,13 +312,15 @@ type History interface {
 // Upkeep removes what has had its time, and what its owner wants gone.
 type Upkeep interface {
 	// Prune removes a part of what is older than asked: about req.Max rows, quickly, so that a claim that comes
-	// meanwhile does not wait for long. PruneResult.More says whether to come again.
+	// meanwhile does not wait for long. PruneResult.More says whether to come again. A Max below 1 MUST count as 1.
 	//
 	// A delivery that finished longer than req.Deliveries ago MUST be removed, with its attempts. One that is pending
 	// or leased MUST NOT be, whatever its age.
 	// An event MUST be removed when it has no delivery left and was stored longer than req.Deliveries ago: from then
 	// on its id is unknown. So MUST a gap that was closed longer than req.Deliveries ago, an hour of Stats that ended
 	// longer ago than that, and a replay that did.
+	// An endpoint that was deleted longer than req.Deliveries ago and has no delivery left MUST be removed: its id may
+	// be used again.
 	// The contents of an event that was stored longer than req.Bodies ago MUST be removed if none of its deliveries is
 	// pending or leased: its Body and Metadata, and of its deliveries' attempts the RequestHeader, ResponseHeader and
 	// ResponseBody. The rows stay, and so does what Event.Digest is compared with.
@@ -326,7 +334,7 @@ type Upkeep interface {
 	EraseDelivery(ctx context.Context, tenant, id string) error
 
 	// EraseTenant removes a part of all that a tenant has, about max rows: endpoints, events, deliveries, attempts,
-	// gaps, replays. more says whether to come again. Nothing of it MUST be found after a call that answered false,
+	// gaps, replays. A max below 1 MUST count as 1. more says whether to come again. Nothing of it MUST be found after a call that answered false,
 	// and an outcome for one of its leases MUST be answered with false. The endpoints go first, so that nothing is
 	// queued meanwhile.
 	EraseTenant(ctx context.Context, tenant string, max int) (more bool, err error)
@@ -356,6 +364,7 @@ type Replays interface {
 	// CreateReplay stores a new replay, with the store's time as CreatedAt and Since as Reached. Its id is one that
 	// the tenant has not used. If Until is zero or in the future it MUST be set to CreatedAt. Errors: [ErrNotFound]
 	// for an endpoint that the tenant does not have, [ErrReplayRunning] if it has a replay that runs.
+	// Of the endpoint's replays that have ended it MUST leave no more than the newest 100.
 	CreateReplay(ctx context.Context, r Replay) (Replay, error)
 
 	// Replays returns the endpoint's replays, the newest first, 100 at most; a deleted endpoint's as well.
@@ -365,9 +374,11 @@ type Replays interface {
 	StopReplay(ctx context.Context, tenant, id string) (Replay, error)
 
 	// ContinueReplay takes one step of one replay that runs: it looks at the next events, about req.Max of them, and
-	// queues what is to be queued, in one transaction, so that a step is done once and not at all otherwise.
+	// queues what is to be queued, in one transaction, so that a step is done once and not at all otherwise. A Max below
+	// 1 MUST count as 1; a Pending of 0 or less leaves no room, and all replays wait.
 	//
-	// The replay whose last step is the longest ago MUST come first. Replays of an endpoint whose state does not
+	// The replay whose last step is the longest ago MUST come first. A step that fails, for a reason of its own, counts
+	// as one for that: a replay that cannot go on does not hold up others. Replays of an endpoint whose state does not
 	// queue, or for which req.Pending deliveries are pending or leased, MUST wait, and MUST NOT hold up others.
 	// A step MUST NOT queue so many that more than req.Pending are pending or leased. In a store that is full, as
 	// Enqueue says with [ErrStoreFull], replays wait as well.

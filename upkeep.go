@@ -35,6 +35,9 @@ func (d *Dispatcher) EraseTenant(ctx context.Context) error {
 const (
 	pruneEvery = time.Minute
 	pruneRows  = 1000 // at most in one call: the store's other callers wait for no more than that
+
+	// upkeepLimit bounds one call of Prune or ContinueReplay: over a connection that has fallen silent no answer comes.
+	upkeepLimit = 30 * time.Second
 )
 
 // Prune removes what is over [Config.KeepDeliveries] and [Config.KeepBodies] now, of all tenants. Run does so by
@@ -53,7 +56,7 @@ func (e *engine) prune(ctx context.Context) (all PruneResult, err error) {
 		return all, nil
 	}
 	for more := true; more; {
-		part, err := e.store.Prune(ctx, PruneRequest{Deliveries: e.cfg.KeepDeliveries, Bodies: e.cfg.KeepBodies, Max: pruneRows})
+		part, err := e.prunePart(ctx)
 		all.Deliveries += part.Deliveries
 		all.Events += part.Events
 		all.Bodies += part.Bodies
@@ -63,6 +66,12 @@ func (e *engine) prune(ctx context.Context) (all PruneResult, err error) {
 		more = part.More
 	}
 	return all, nil
+}
+
+func (e *engine) prunePart(ctx context.Context) (PruneResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, upkeepLimit)
+	defer cancel()
+	return e.store.Prune(ctx, PruneRequest{Deliveries: e.cfg.KeepDeliveries, Bodies: e.cfg.KeepBodies, Max: pruneRows})
 }
 
 // tidy prunes from time to time, until ctx ends.
@@ -91,7 +100,7 @@ func (e *engine) tidy(ctx context.Context) {
 type PruneRequest struct {
 	Deliveries time.Duration // finished deliveries older than this, and what belongs to them; 0: never
 	Bodies     time.Duration // contents of events older than this; 0: with their deliveries
-	Max        int           // rows at most, about
+	Max        int           // rows at most, about; below 1: 1
 }
 
 // PruneResult is what a call of Prune removed.

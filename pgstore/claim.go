@@ -34,16 +34,27 @@ slow AS MATERIALIZED (
 SELECT b.tenant, b.id, b.slow, b.state, b.paused_until, b.window_size, b.pace_interval, b.burst, b.paced_at, b.last_first, b.deleted, clock.now
 FROM (TABLE normal UNION ALL TABLE slow) b, clock ORDER BY b.eligible_at`
 
-	// sqlBury fails what was enqueued for endpoints while they were deleted. Whoever runs it has the lanes.
+	// sqlBury fails what deleted endpoints have pending, $3 deliveries at most: a backlog must not hold the lanes for
+	// long. Whoever runs it has the lanes, and places them afterwards: see placed.
 	sqlBury = `
-WITH failed AS (
+WITH dead AS MATERIALIZED (
+	SELECT d.tenant, d.id FROM unnest($1::text[], $2::text[]) AS l (tenant, id)
+	CROSS JOIN LATERAL (
+		SELECT d.tenant, d.id FROM {deliveries} d WHERE d.tenant = l.tenant AND d.endpoint_id = l.id AND d.turn < 2
+		ORDER BY d.turn, d.due_at LIMIT $3::int FOR UPDATE SKIP LOCKED) d
+	LIMIT $3::int
+),
+failed AS (
 	UPDATE {deliveries} d SET state = 'failed', turn = NULL, reason = 'endpoint_deleted', due_at = NULL, finished_at = clock_timestamp()
-	FROM unnest($1::text[], $2::text[]) AS l (tenant, id) WHERE d.tenant = l.tenant AND d.endpoint_id = l.id AND d.turn < 2
+	FROM dead WHERE d.tenant = dead.tenant AND d.id = dead.id
 	RETURNING d.tenant, d.endpoint_id
 )
 UPDATE {lanes} l SET pending = l.pending - f.n FROM (SELECT tenant, endpoint_id, count(*) AS n FROM failed GROUP BY tenant, endpoint_id) f
 WHERE l.tenant = f.tenant AND l.id = f.endpoint_id`
 )
+
+// buryAtOnce bounds how many deliveries of deleted endpoints one transaction fails.
+const buryAtOnce = 1000
 
 // sqlRoute takes the inbox in: endpoints that got something may be served, what they missed is added to their gaps,
 // and how much is pending to their lanes. What is for a lane that somebody else holds stays for the next call, so
@@ -272,7 +283,7 @@ func (c *claim) lease(limit, slow int32) {
 	// need less than theirs, the next call gets the rest.
 	share := func(limit, lanes int32) int32 { return (limit + max(lanes, 1) - 1) / max(lanes, 1) }
 	if len(buriedIDs) > 0 {
-		c.queue(sqlBury, buriedTenants, buriedIDs)
+		c.queue(sqlBury, buriedTenants, buriedIDs, buryAtOnce)
 	}
 	type key struct{ tenant, id string }
 	endpoints := map[key]*webhook.Endpoint{}

@@ -44,9 +44,12 @@ told AS (
 SELECT ` + deliveryColumns + `, d.token::text, d.leased_at FROM made d WHERE d.turn = 2`
 )
 
+// sqlPendingOf locks nothing: a lane is not worth waiting for to keep a bound to the last delivery.
+var sqlPendingOf = `SELECT ` + pendingOf("l") + ` FROM {lanes} l WHERE l.tenant = $1::text AND l.id = $2::text`
+
 // direct makes deliveries for one endpoint, leased or queued. It is what a person waits for who pressed a button, so
 // it goes alone.
-func (s *Store) direct(ctx context.Context, tenant string, events []prepared, to *webhook.Direct) (webhook.EnqueueResult, error) {
+func (s *Store) direct(ctx context.Context, tenant string, events []prepared, to *webhook.Direct, maxPending int) (webhook.EnqueueResult, error) {
 	var args eventArgs
 	var types []string
 	for _, e := range events {
@@ -89,9 +92,19 @@ func (s *Store) direct(ctx context.Context, tenant string, events []prepared, to
 			}
 			return rows.Err()
 		})
+		var pending int
+		if to.Queued && maxPending > 0 {
+			t.queue(sqlPendingOf, tenant, to.EndpointID).Query(func(rows pgx.Rows) error {
+				_, err := pgx.ForEachRow(rows, []any{&pending}, func() error { return nil })
+				return err
+			})
+		}
 		endpoint, err := t.endpoint(ctx, sqlEndpoint, tenant, to.EndpointID)
 		if err != nil || refused != nil {
 			return errors.Join(err, refused)
+		}
+		if to.Queued && maxPending > 0 && pending+len(events) > maxPending {
+			return fmt.Errorf("%w: %d of %d", webhook.ErrBacklogFull, pending, maxPending)
 		}
 		failpoint.Pass(failpoint.K1)
 

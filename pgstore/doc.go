@@ -26,7 +26,7 @@
 // All times are by the database's clock. A window that Claim keeps (Health.Window) may be passed by what processes
 // hand over to themselves in transactions that do not see each other yet: by one process's hand-overs at most. A rate
 // (Endpoint.Rate) is never passed. A bound on backlogs (Config.MaxPending) is kept by claims: what is emitted until the
-// next one comes is queued beyond it.
+// next one comes is queued beyond it, and so are redeliveries that are asked for in the same moment.
 //
 // A replay begins when the transactions have ended that were writing events when it was asked for, so that it comes
 // past no event that is not committed yet: one that stays open holds it up.

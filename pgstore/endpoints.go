@@ -56,7 +56,7 @@ WHERE tenant = $1::text AND id = $2::text`
 
 	sqlDelete = `UPDATE {endpoints} SET deleted_at = $3::timestamptz, headers = '[]', secrets = '[]' WHERE tenant = $1::text AND id = $2::text`
 
-	sqlDeleteLane = `UPDATE {lanes} SET deleted = true, eligible_at = NULL, full_window = false, gap = NULL, backlogged = false WHERE tenant = $1::text AND id = $2::text`
+	sqlDeleteLane = `UPDATE {lanes} SET deleted = true, slow = false, eligible_at = NULL, full_window = false, gap = NULL, backlogged = false WHERE tenant = $1::text AND id = $2::text`
 )
 
 // CreateEndpoint implements [webhook.Endpoints].
@@ -249,7 +249,7 @@ func (s *Store) JudgeEndpoint(ctx context.Context, tenant, id string, judge webh
 }
 
 // DeleteEndpoint implements [webhook.Endpoints]. What is enqueued for the endpoint by transactions that are not
-// committed yet is failed by the Claim that comes upon it.
+// committed yet is failed by the Claim that comes upon it, as is what is too much for one transaction.
 func (s *Store) DeleteEndpoint(ctx context.Context, tenant, id string) error {
 	return s.inTx(ctx, "delete endpoint", func(t *tx) error {
 		lane, now, err := t.hold(ctx, tenant, id)
@@ -262,7 +262,8 @@ func (s *Store) DeleteEndpoint(ctx context.Context, tenant, id string) error {
 		if lane.gap != nil {
 			t.queue(sqlCloseGap, []string{tenant}, []string{id}, []int64{*lane.gap}, now)
 		}
-		t.queue(sqlBury, []string{tenant}, []string{id})
+		t.queue(sqlBury, []string{tenant}, []string{id}, buryAtOnce)
+		t.queue(sqlPlace, []string{tenant}, []string{id}) // for a claim to fail the rest
 		t.queue(sqlStopReplays, tenant, id, now)
 		if err := t.send(ctx); err != nil {
 			return err

@@ -148,7 +148,7 @@ func (s *Store) Enqueue(ctx context.Context, req webhook.EnqueueRequest) (webhoo
 		return webhook.EnqueueResult{}, fail("enqueue", err)
 	}
 	if req.Direct != nil {
-		result, err := s.direct(ctx, req.Tenant, events, req.Direct)
+		result, err := s.direct(ctx, req.Tenant, events, req.Direct, req.MaxPending)
 		return result, err
 	}
 	if len(events) == 0 {

@@ -53,12 +53,32 @@ const (
 INSERT INTO {gaps} (tenant, endpoint_id, number, reason, from_at, count)
 SELECT i.tenant, i.id, i.number, i.reason, $5::timestamptz, 0 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS i (tenant, id, number, reason)`
 
-	// A gap that is closed with nothing missed stays hidden until it is pruned: an event may be on its way to be
-	// counted in it, in a transaction that is not committed.
+	// A gap that is closed with nothing missed stays, hidden, until it is swept or pruned: an event may be on its way
+	// to be counted in it, in a transaction that is not committed.
 	sqlCloseGap = `
 UPDATE {gaps} g SET to_at = $4::timestamptz
 FROM unnest($1::text[], $2::text[], $3::bigint[]) AS i (tenant, id, number) WHERE g.tenant = i.tenant AND g.endpoint_id = i.id AND g.number = i.number`
 )
+
+// sqlSweepGaps removes empty gaps of the endpoints that are about to have another one: whoever switches one off and on
+// would make them without end. $3 is lateness: who has seen a gap open is by then a transaction with a number. So a gap
+// is marked with the next number, and removed by a later call that sees all transactions before it ended, and still
+// nothing missed. Whoever runs it has the lanes.
+const sqlSweepGaps = `
+WITH found AS MATERIALIZED (
+	SELECT g.* FROM unnest($1::text[], $2::text[]) AS i (tenant, id) CROSS JOIN LATERAL (
+		SELECT g.tenant, g.endpoint_id, g.number, g.awaits FROM {gaps} g
+		WHERE g.endpoint_id = i.id AND g.tenant = i.tenant AND g.count = 0 AND g.to_at IS NOT NULL
+			AND g.to_at < (SELECT clock_timestamp() - $3::bigint * interval '1 microsecond')
+			AND NOT EXISTS (SELECT FROM {inbox} b WHERE b.tenant = g.tenant AND b.endpoint_id = g.endpoint_id AND b.gap = g.number)
+		ORDER BY g.number LIMIT 100 FOR UPDATE SKIP LOCKED) g
+),
+marked AS (
+	UPDATE {gaps} g SET awaits = pg_snapshot_xmax(pg_current_snapshot()) FROM found f
+	WHERE f.awaits IS NULL AND g.tenant = f.tenant AND g.endpoint_id = f.endpoint_id AND g.number = f.number
+)
+DELETE FROM {gaps} g USING found f
+WHERE f.awaits <= pg_snapshot_xmin(pg_current_snapshot()) AND g.tenant = f.tenant AND g.endpoint_id = f.endpoint_id AND g.number = f.number`
 
 // judged queues the statements that store what became of the lanes: health, gaps, how much is pending, and when it is
 // their turn. The gap of a backlog stays open in the states that queue, and is no reason for another one to stay.
@@ -92,6 +112,7 @@ func (t *tx) judged(lanes []*held, now time.Time) {
 		t.queue(sqlCloseGap, closed.tenants, closed.ids, closed.numbers, now)
 	}
 	if len(opened.ids) > 0 {
+		t.queue(sqlSweepGaps, opened.tenants, opened.ids, micros(lateness))
 		t.queue(sqlOpenGap, opened.tenants, opened.ids, opened.numbers, opened.reasons, now)
 	}
 	t.queue(sqlJudged, a.tenants, a.ids, a.states, a.reasons, a.since, a.verified, a.generations, a.windows, a.slow, a.paused,

@@ -26,7 +26,7 @@ SELECT g.endpoint_id, g.reason, g.from_at, g.to_at, g.events FROM (
 	SELECT *, count + coalesce((SELECT sum(i.events) FROM {inbox} i
 		WHERE i.tenant = g.tenant AND i.endpoint_id = g.endpoint_id AND i.gap = g.number), 0)::bigint AS events
 	FROM {gaps} g WHERE tenant = $1::text AND endpoint_id = $2::text) g
-WHERE g.to_at IS NULL OR g.events > 0 ORDER BY g.number DESC`
+WHERE g.to_at IS NULL OR g.events > 0 ORDER BY g.number DESC LIMIT 1000`
 )
 
 // Event implements [webhook.History].

@@ -19,11 +19,13 @@ func notBefore(lane, health string) string {
 //
 // eligible_at may be too early, which costs a visit by Claim, who then corrects it; it is never too late. With a full
 // window it is when the first lease runs out, should nobody write the lane before. What only its rate keeps back waits
-// for a moment that is known, and not for an outcome: its window is not full.
+// for a moment that is known, and not for an outcome: its window is not full. A deleted lane waits for its turn as
+// long as it has something pending, for Claim to fail that.
 func placed(lane, health string) string {
 	return strings.NewReplacer("{l}", lane, "{h}", health).Replace(`(
 	SELECT
-		CASE WHEN q.serves THEN greatest(q.due, ` + notBefore("{l}", "{h}") + `, CASE WHEN q.is_full THEN q.ends END) END,
+		CASE WHEN q.serves THEN greatest(q.due, ` + notBefore("{l}", "{h}") + `, CASE WHEN q.is_full THEN q.ends END)
+			WHEN {l}.deleted AND q.due IS NOT NULL THEN clock_timestamp() END,
 		coalesce(q.serves AND q.is_full, false)
 	FROM (
 		SELECT p.due, p.ends, NOT {l}.deleted AND {h}.state IN ('active', 'paused') AND p.due IS NOT NULL AS serves,

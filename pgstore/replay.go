@@ -30,6 +30,12 @@ VALUES ($1::text, $10::text, $3::text, $4::timestamptz, least($5::timestamptz, $
 ON CONFLICT (endpoint_id, tenant) WHERE state = 'running' DO NOTHING
 RETURNING ` + replayColumns
 
+	sqlTrimReplays = `
+WITH old AS MATERIALIZED (
+	SELECT tenant, id FROM {replays} WHERE tenant = $1::text AND endpoint_id = $2::text AND state <> 'running' ORDER BY seq DESC OFFSET 100 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM {replays} r USING old o WHERE r.tenant = o.tenant AND r.id = o.id`
+
 	sqlReplays = `SELECT ` + replayColumns + ` FROM {replays} r WHERE r.tenant = $1::text AND r.endpoint_id = $2::text ORDER BY r.seq DESC LIMIT 100`
 
 	sqlReplay = `SELECT ` + replayColumns + ` FROM {replays} r WHERE r.tenant = $1::text AND r.id = $2::text`
@@ -90,6 +96,7 @@ func (s *Store) CreateReplay(ctx context.Context, r webhook.Replay) (webhook.Rep
 		}
 		t.queue(sqlCreateReplay, r.Tenant, s.names.table("events"), r.EndpointID, moment(ceil(r.Since)), moment(ceil(r.Until)), now, r.Failed, r.Missed, r.AskedBy,
 			r.ID).Query(collect(&stored))
+		t.queue(sqlTrimReplays, r.Tenant, r.EndpointID)
 		err = t.send(ctx)
 		switch {
 		case is(err, "23505"): // unique_violation

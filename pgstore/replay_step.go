@@ -104,13 +104,16 @@ FROM looked k LEFT JOIN taken t ON t.n = k.last, queued q, clock
 WHERE r.tenant = $1::text AND r.id = $2::text
 RETURNING q.n`
 
+const sqlDelayReplay = `UPDATE {replays} SET stepped_at = clock_timestamp() WHERE tenant = $1::text AND id = $2::text AND state = 'running'`
+
 // ContinueReplay implements [webhook.Replays].
 func (s *Store) ContinueReplay(ctx context.Context, req webhook.ReplayStep) (webhook.ReplayStepped, error) {
 	var stepped webhook.ReplayStepped
+	var tenant, id string // of the replay whose turn it is
+	found := false
 	err := s.inTx(ctx, "continue replay", func(t *tx) error {
-		stepped = webhook.ReplayStepped{}
-		var tenant, id string
-		var deleted, found bool
+		stepped, found = webhook.ReplayStepped{}, false
+		var deleted bool
 		var state webhook.EndpointState
 		t.queue(sqlNextReplay, req.Pending, s.names.table("events")).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
@@ -141,10 +144,15 @@ func (s *Store) ContinueReplay(ctx context.Context, req webhook.ReplayStep) (web
 		}
 		return t.commit(ctx)
 	})
-	if err != nil {
-		return webhook.ReplayStepped{}, err
+	if err == nil {
+		return stepped, nil
 	}
-	return stepped, nil
+	if found { // it takes its turn nonetheless; where that fails too nothing works
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
+		defer cancel()
+		_, _ = s.pool.Exec(ctx, s.sql(sqlDelayReplay), tenant, id)
+	}
+	return webhook.ReplayStepped{}, err
 }
 
 // lateness is how much later an event may be stored than the gap was closed in which it was missed: as long as it

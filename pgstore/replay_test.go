@@ -300,3 +300,47 @@ func TestReplaysThatWaitAreNotPruned(t *testing.T) {
 		require.Equal(t, webhook.ReplayStepped{}, r.step(1, 1))
 	})
 }
+
+// TestAReplayThatFailsGoesBehindTheOthers has one whose deliveries cannot be stored, or not in time. Its turn comes
+// first.
+func TestAReplayThatFailsGoesBehindTheOthers(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		for what, does := range map[string]string{"refused": `RAISE EXCEPTION 'refused'`, "late": `PERFORM pg_sleep(60)`} {
+			t.Run(what, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, s)
+				ids := []string{"bad", "good"}
+				for _, id := range ids {
+					r.endpoint(id, webhook.Health{State: webhook.EndpointDisabled})
+				}
+				r.emit(3)
+				var both []webhook.Endpoint
+				for _, id := range ids {
+					e := webhook.Endpoint{Tenant: "t", ID: id}
+					r.turn(e, webhook.EndpointActive)
+					r.replay(e, "rpl_"+id)
+					both = append(both, e)
+				}
+				bad, good := both[0], both[1]
+				function := pgx.Identifier{r.cfg.Schema, "refuse"}.Sanitize()
+				r.exec(`CREATE FUNCTION ` + function + `() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ` + does + `; RETURN NEW; END $$`)
+				r.exec(`CREATE TRIGGER refuse BEFORE INSERT ON {deliveries} FOR EACH ROW WHEN (NEW.endpoint_id = 'bad') EXECUTE FUNCTION ` + function + `()`)
+				for i := range 3 {
+					before := r.latest(bad)
+					ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+					_, err := r.ContinueReplay(ctx, webhook.ReplayStep{Max: 1, Pending: 10})
+					cancel()
+					require.Error(t, err)
+					require.Equal(t, before, r.latest(bad), "it goes on where it was")
+					require.True(t, r.step(1, 10).Queued)
+					require.EqualValues(t, i+1, r.latest(good).Queued)
+				}
+				require.Equal(t, webhook.ReplayDone, r.latest(good).State)
+				r.exec(`DROP TRIGGER refuse ON {deliveries}`)
+				require.True(t, r.step(10, 10).Queued)
+				require.Equal(t, webhook.ReplayDone, r.latest(bad).State)
+			})
+		}
+	})
+}

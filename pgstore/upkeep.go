@@ -70,14 +70,33 @@ WITH old AS (SELECT tenant, id FROM {replays} WHERE finished_at < (SELECT clock_
 	ORDER BY finished_at LIMIT $2::int FOR UPDATE SKIP LOCKED),
 gone AS (DELETE FROM {replays} r USING old o WHERE r.tenant = o.tenant AND r.id = o.id RETURNING 1)
 SELECT count(*) FROM gone`
+
+	// Whose gaps and replays were not pruned yet are left to the next call: if their ids are used again, nothing of
+	// what they had may be found under them.
+	sqlPruneEndpoints = `
+WITH old AS MATERIALIZED (
+	SELECT e.tenant, e.id FROM {endpoints} e WHERE e.deleted_at < (SELECT clock_timestamp() - $1::bigint * interval '1 microsecond')
+		AND NOT EXISTS (SELECT FROM {deliveries} d WHERE d.endpoint_id = e.id AND d.tenant = e.tenant)
+		AND NOT EXISTS (SELECT FROM {gaps} g WHERE g.endpoint_id = e.id AND g.tenant = e.tenant)
+		AND NOT EXISTS (SELECT FROM {replays} r WHERE r.endpoint_id = e.id AND r.tenant = e.tenant)
+	ORDER BY e.deleted_at LIMIT $2::int
+),
+held AS MATERIALIZED (
+	SELECT o.* FROM old o CROSS JOIN LATERAL (SELECT FROM {lanes} l WHERE l.tenant = o.tenant AND l.id = o.id FOR UPDATE SKIP LOCKED) l
+),
+box AS (DELETE FROM {inbox} i USING held o WHERE i.tenant = o.tenant AND i.endpoint_id = o.id),
+hours AS (DELETE FROM {hours} h USING held o WHERE h.tenant = o.tenant AND h.endpoint_id = o.id),
+lanes AS (DELETE FROM {lanes} l USING held o WHERE l.tenant = o.tenant AND l.id = o.id),
+gone AS (DELETE FROM {endpoints} e USING held o WHERE e.tenant = o.tenant AND e.id = o.id RETURNING 1)
+SELECT count(*) FROM gone`
 )
 
 // Prune implements [webhook.Upkeep]. It waits for no row that somebody else has, and keeps nobody waiting for longer
 // than one statement of req.Max rows takes.
 func (s *Store) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.PruneResult, error) {
 	var result webhook.PruneResult
-	left := req.Max
-	if left <= 0 || (req.Deliveries <= 0 && req.Bodies <= 0) {
+	left := max(req.Max, 1)
+	if req.Deliveries <= 0 && req.Bodies <= 0 {
 		return result, fail("prune", ctx.Err())
 	}
 	// step removes some, and says so if there may be more.
@@ -129,7 +148,7 @@ func (s *Store) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.Pr
 		}
 	}
 	if req.Deliveries > 0 {
-		var gaps, hours, replays int
+		var gaps, hours, replays, endpoints int
 		for _, f := range []struct {
 			n *int
 			f func(t *tx, limit int, n *int) error
@@ -140,6 +159,7 @@ func (s *Store) Prune(ctx context.Context, req webhook.PruneRequest) (webhook.Pr
 			{&gaps, simple(sqlPruneGaps)},
 			{&hours, simple(sqlPruneHours)},
 			{&replays, simple(sqlPruneReplays)},
+			{&endpoints, simple(sqlPruneEndpoints)},
 		} {
 			if err := step(f.n, f.f); err != nil {
 				return result, err

@@ -50,6 +50,10 @@ var (
 var errEnough = errors.New("there are enough rows")
 
 func (t *txn) claim(req *webhook.ClaimRequest) (c webhook.Claimed, err error) {
+	buried, err := t.bury()
+	if err != nil {
+		return c, err
+	}
 	settled, err := t.settleLost()
 	if err == nil && settled {
 		settled, err = t.expire(req.MaxAge)
@@ -86,6 +90,9 @@ func (t *txn) claim(req *webhook.ClaimRequest) (c webhook.Claimed, err error) {
 		return c, err
 	}
 	c.Next, c.Blocked, err = t.next(slow > 0, req.MaxAge, skip, rooms)
+	if !buried {
+		c.Next = 0
+	}
 	return c, err
 }
 

@@ -17,15 +17,16 @@ var (
 	endpointCount  = statement(`SELECT count(*) FROM webhook_endpoints WHERE tenant = ? AND deleted_at IS NULL`)
 	insertEndpoint = statement(`INSERT INTO webhook_endpoints (tenant, id, url, events, description, rate, burst, max_in_flight, timeout, headers, secrets, version, created_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)`)
-	insertLane = statement(`INSERT INTO webhook_lanes (endpoint, state, reason, verified, generation, window_size, slow, failures, accepted_secret,
-		pace_interval, pace_burst, pending, leases, served_first, blocked) VALUES (?, '', '', 0, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0)`)
+	insertLane = statement(`INSERT INTO webhook_lanes (endpoint, deleted, state, reason, verified, generation, window_size, slow, failures, accepted_secret,
+		pace_interval, pace_burst, pending, leases, served_first, blocked) VALUES (?, 0, '', '', 0, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0)`)
 	updateEndpoint = statement(`UPDATE webhook_endpoints SET url = ?, events = ?, description = ?, rate = ?, burst = ?, max_in_flight = ?, timeout = ?, headers = ?, secrets = ?,
 		version = version + 1 WHERE key = ?`)
-	deleteEndpoint = statement(`UPDATE webhook_endpoints SET deleted_at = ?, secrets = '[]', headers = '[]' WHERE key = ?`)
-	subscribe      = statement(`INSERT INTO webhook_subscriptions (tenant, type, endpoint) VALUES (?, ?, ?)`)
-	unsubscribe    = statement(`DELETE FROM webhook_subscriptions WHERE tenant = ? AND type = ? AND endpoint = ?`)
-	abandon        = statement(`UPDATE webhook_deliveries SET state = 'failed', reason = ?, due_at = NULL, finished_at = ? WHERE endpoint = ? AND state = 'pending'`)
-	configOf       = statement(`SELECT ` + configColumns + ` FROM webhook_endpoints p WHERE p.key = ?`)
+	deleteEndpoint    = statement(`UPDATE webhook_endpoints SET deleted_at = ?, secrets = '[]', headers = '[]' WHERE key = ?`)
+	deleteLane        = statement(`UPDATE webhook_lanes SET deleted = 1 WHERE endpoint = ?`)
+	waitingDeliveries = statement(`SELECT key, endpoint FROM webhook_deliveries INDEXED BY webhook_deliveries_waiting WHERE endpoint = ? AND state = 'pending' LIMIT ?`)
+	subscribe         = statement(`INSERT INTO webhook_subscriptions (tenant, type, endpoint) VALUES (?, ?, ?)`)
+	unsubscribe       = statement(`DELETE FROM webhook_subscriptions WHERE tenant = ? AND type = ? AND endpoint = ?`)
+	configOf          = statement(`SELECT ` + configColumns + ` FROM webhook_endpoints p WHERE p.key = ?`)
 )
 
 const configColumns = `p.url, p.events, p.description, p.rate, p.burst, p.max_in_flight, p.timeout, p.headers, p.secrets, p.created_at`
@@ -179,8 +180,7 @@ func (s *Store) JudgeEndpoint(ctx context.Context, tenant, id string, judge webh
 	})
 }
 
-// DeleteEndpoint implements [webhook.Endpoints]. It fails all that is pending in one transaction, some 100 000
-// deliveries a second; nothing else is written meanwhile.
+// DeleteEndpoint implements [webhook.Endpoints].
 func (s *Store) DeleteEndpoint(ctx context.Context, tenant, id string) error {
 	_, err := s.change(ctx, "delete endpoint", func(t *txn) (webhook.Endpoint, error) {
 		l, err := t.lane(tenant, id)
@@ -191,11 +191,8 @@ func (s *Store) DeleteEndpoint(ctx context.Context, tenant, id string) error {
 			return webhook.Endpoint{}, err
 		}
 		failpoint.Pass(failpoint.K20)
-		n, err := t.affected(abandon, webhook.FailEndpointDeleted, t.at, l.key)
-		if err != nil {
-			return webhook.Endpoint{}, err
-		}
-		return webhook.Endpoint{}, t.finish(l, n)
+		_, err = t.fail(webhook.FailEndpointDeleted, waitingDeliveries, l.key, buryAtOnce)
+		return webhook.Endpoint{}, err
 	})
 	return err
 }
@@ -213,6 +210,9 @@ func (t *txn) deleteEndpoint(l *lane) error {
 	}
 	l.deleted = true
 	t.unwait(l)
+	if err := t.run(deleteLane, l.key); err != nil {
+		return err
+	}
 	return t.run(deleteEndpoint, t.at, l.key)
 }
 

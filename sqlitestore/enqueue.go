@@ -106,6 +106,9 @@ func (t *txn) enqueue(b *batch) (result webhook.EnqueueResult, err error) {
 			}
 		}
 	}
+	if direct != nil && b.Direct.Queued && b.MaxPending > 0 && direct.pending+len(b.events) > b.MaxPending {
+		return result, refuse("%w: %d of %d", webhook.ErrBacklogFull, direct.pending, b.MaxPending)
+	}
 	takes := func(l *lane) bool { return l.takes(b.MaxPending) }
 	targets := make([][]*lane, len(b.events))
 	for i := range b.events {

@@ -23,6 +23,7 @@ var (
 		(SELECT h.endpoint, h.hour FROM webhook_endpoints p CROSS JOIN webhook_hours h ON h.endpoint = p.key WHERE p.tenant = ? LIMIT ?)`)
 	tenantReplays   = statement(`DELETE FROM webhook_replays WHERE key IN (SELECT key FROM webhook_replays WHERE tenant = ? LIMIT ?)`)
 	tenantEndpoints = statement(`SELECT key FROM webhook_endpoints WHERE tenant = ? LIMIT ?`)
+	deleteHoursOf   = statement(`DELETE FROM webhook_hours WHERE endpoint IN (SELECT value FROM json_each(?))`)
 	deleteLanes     = statement(`DELETE FROM webhook_lanes WHERE endpoint IN (SELECT value FROM json_each(?))`)
 	deleteEndpoints = statement(`DELETE FROM webhook_endpoints WHERE key IN (SELECT value FROM json_each(?))`)
 
@@ -182,21 +183,31 @@ func (t *txn) eraseReplays(tenant string, n int) (int, error) {
 
 func (t *txn) eraseEndpoints(tenant string, n int) (int, error) {
 	keys, err := t.keys(tenantEndpoints, tenant, n)
-	if err != nil || len(keys) == 0 {
+	if err != nil {
 		return 0, err
+	}
+	return len(keys), t.removeEndpoints(keys)
+}
+
+// removeEndpoints removes endpoints to which no delivery refers any more.
+func (t *txn) removeEndpoints(keys []int64) error {
+	if len(keys) == 0 {
+		return nil
 	}
 	// What the transaction holds of them is written before they go.
 	if err := t.flush(); err != nil {
-		return 0, err
+		return err
 	}
 	for _, k := range keys {
 		delete(t.lanes, k)
 	}
 	list := marshal(keys)
-	if err := t.run(deleteLanes, list); err != nil {
-		return 0, err
+	for _, q := range []query{deleteHoursOf, deleteLanes, deleteEndpoints} {
+		if err := t.run(q, list); err != nil {
+			return err
+		}
 	}
-	return len(keys), t.run(deleteEndpoints, list)
+	return nil
 }
 
 // Tenants implements [webhook.Upkeep].

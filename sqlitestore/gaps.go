@@ -18,7 +18,7 @@ var (
 		UNION ALL SELECT endpoint FROM webhook_lanes INDEXED BY webhook_lanes_backlog WHERE backlog_bound < ?2
 		UNION ALL SELECT endpoint FROM webhook_lanes INDEXED BY webhook_lanes_backlog WHERE backlog_bound > ?2`)
 	readGaps = readStatement(`SELECT g.reason, g.opened_at, g.closed_at, g.missed FROM webhook_endpoints p CROSS JOIN webhook_gaps g ON g.endpoint = p.key
-		WHERE p.tenant = ? AND p.id = ? ORDER BY g.opened_at DESC, g.key DESC`)
+		WHERE p.tenant = ? AND p.id = ? ORDER BY g.opened_at DESC, g.key DESC LIMIT 1000`)
 )
 
 // takes reports whether an event is queued for the endpoint: it has no open gap, and does not open one by its backlog.

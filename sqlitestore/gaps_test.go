@@ -246,3 +246,16 @@ func TestAGapThatClosesInTheTransactionThatMissesAnEvent(t *testing.T) {
 	}
 	requireInvariants(t, path)
 }
+
+func TestGapsHasAnEnd(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	s := open(t, path)
+	e := endpoint(t, s, "t", "we_1")
+	execute(t, pool(t, path), `WITH RECURSIVE i (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < 1005)
+		INSERT INTO webhook_gaps (endpoint, reason, opened_at, closed_at, missed) SELECT key, 'disabled', n, n + 1, n FROM i, webhook_endpoints`)
+	all := gaps(t, s, e)
+	require.Len(t, all, 1000)
+	require.EqualValues(t, 1005, all[0].Count)
+	require.EqualValues(t, 6, all[999].Count)
+}

@@ -47,6 +47,7 @@ func requireInvariants(t *testing.T, path string) {
 		"attempts that no hour counts": `SELECT count(*) FROM (SELECT endpoint, result, count(*) AS n FROM webhook_attempts a JOIN webhook_deliveries d ON d.key = a.delivery
 			WHERE result <> 'interrupted' AND kind NOT IN ('ping', 'test') GROUP BY endpoint, result) a
 			WHERE n > coalesce((SELECT sum(iif(a.result = 'delivered', delivered, failed)) FROM webhook_hours WHERE endpoint = a.endpoint), 0)`,
+		"deleted lanes": `SELECT count(*) FROM webhook_lanes l JOIN webhook_endpoints p ON p.key = l.endpoint WHERE l.deleted <> (p.deleted_at IS NOT NULL)`,
 		"owners of replays": `SELECT count(*) FROM webhook_replays r LEFT JOIN webhook_endpoints p ON p.key = r.endpoint
 			WHERE p.key IS NULL OR p.tenant <> r.tenant OR (r.state = 'running' AND p.deleted_at IS NOT NULL)`,
 		"ends of replays": `SELECT count(*) FROM webhook_replays WHERE (state = 'running') <> (finished_at IS NULL) OR state NOT IN ('running', 'done', 'stopped')

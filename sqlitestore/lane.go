@@ -40,7 +40,7 @@ type lane struct {
 	shared *webhook.Endpoint
 }
 
-const laneColumns = `l.endpoint, p.tenant, p.id, p.version, p.deleted_at IS NOT NULL, p.rate > 0, p.max_in_flight,
+const laneColumns = `l.endpoint, p.tenant, p.id, p.version, l.deleted, p.rate > 0, p.max_in_flight,
 	l.state, l.reason, l.since, l.verified, l.generation, l.window_size, l.slow, l.paused_until, l.failures, l.failing_since, l.last_failure, l.last_success, l.accepted_secret,
 	l.pace_interval, l.pace_burst, coalesce(l.paced_at, 0), l.pending, coalesce(l.backlog_bound, 0),
 	l.leases, coalesce(l.first_due, 0), coalesce(l.again_due, 0), coalesce(l.oldest_at, 0), coalesce(l.served_at, 0), l.served_first, coalesce(l.eligible_at, 0), l.blocked`

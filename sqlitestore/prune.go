@@ -9,21 +9,14 @@ import (
 	"github.com/meshia/webhook/internal/failpoint"
 )
 
-const (
-	// removeAtOnce bounds one transaction of what removes many rows: others write between two of them.
-	removeAtOnce = 200
-	// removeDefault is how many rows a call removes that names no bound.
-	removeDefault = 1000
-)
+// removeAtOnce bounds one transaction of what removes many rows: others write between two of them.
+const removeAtOnce = 200
 
 // inSteps calls step, each time in a transaction of its own and with how many rows it may remove, until less than that
-// was left or about max rows were removed. committed is called after each.
-func (s *Store) inSteps(ctx context.Context, max int, step func(t *txn, n int) (rows int, err error), committed func()) (more bool, err error) {
-	if max <= 0 {
-		max = removeDefault
-	}
-	for {
-		n, rows := min(max, removeAtOnce), 0
+// was left or about so many rows as are asked for, and one at least, were removed. committed is called after each.
+func (s *Store) inSteps(ctx context.Context, most int, step func(t *txn, n int) (rows int, err error), committed func()) (more bool, err error) {
+	for left := max(most, 1); ; {
+		n, rows := min(left, removeAtOnce), 0
 		err := s.write(ctx, &write{weight: n, do: func(t *txn) (err error) {
 			rows, err = step(t, n)
 			return err
@@ -35,7 +28,7 @@ func (s *Store) inSteps(ctx context.Context, max int, step func(t *txn, n int) (
 		if rows < n {
 			return false, nil
 		}
-		if max -= rows; max <= 0 {
+		if left -= rows; left <= 0 {
 			return true, nil
 		}
 	}
@@ -93,6 +86,8 @@ var (
 		(SELECT endpoint, hour FROM webhook_hours INDEXED BY webhook_hours_hour WHERE hour < ? ORDER BY hour LIMIT ?)`)
 	deleteReplays = statement(`DELETE FROM webhook_replays WHERE key IN
 		(SELECT key FROM webhook_replays INDEXED BY webhook_replays_finished WHERE finished_at < ? ORDER BY finished_at LIMIT ?)`)
+	oldEndpoints = statement(`SELECT key FROM webhook_endpoints p INDEXED BY webhook_endpoints_deleted WHERE deleted_at < ?
+		AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d INDEXED BY webhook_deliveries_endpoint WHERE d.endpoint = p.key) ORDER BY deleted_at LIMIT ?`)
 	eventContents = statement(`SELECT e.stored_at, e.key,
 		EXISTS (SELECT 1 FROM webhook_deliveries d INDEXED BY webhook_deliveries_event WHERE d.event = e.key AND d.finished_at IS NULL)
 		FROM webhook_events e INDEXED BY webhook_events_contents
@@ -120,6 +115,9 @@ func (p *pruning) prune(req *webhook.PruneRequest) error {
 			return err
 		}
 		if _, err := p.some(deleteReplays, before); err != nil {
+			return err
+		}
+		if err := p.endpoints(before); err != nil {
 			return err
 		}
 	}
@@ -183,6 +181,19 @@ func (t *txn) removeDeliveries(keys []int64) (attempts int, err error) {
 		return 0, err
 	}
 	return attempts, t.run(deleteDeliveries, list)
+}
+
+// endpoints removes deleted endpoints. Those of their deliveries, gaps and replays that are as old went before.
+func (p *pruning) endpoints(before int64) error {
+	if p.left <= 0 {
+		return nil
+	}
+	keys, err := p.keys(oldEndpoints, before, p.left)
+	if err != nil {
+		return err
+	}
+	p.left -= len(keys)
+	return p.removeEndpoints(keys)
 }
 
 // contents removes the contents of events that have nothing left to be sent.

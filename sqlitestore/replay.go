@@ -40,6 +40,8 @@ var (
 	replayRuns   = statement(`SELECT EXISTS (SELECT 1 FROM webhook_replays WHERE endpoint = ? AND state = 'running')`)
 	insertReplay = statement(`INSERT INTO webhook_replays (id, tenant, endpoint, since, until, failed, missed, asked_by, state, created_at, reached_at, reached_key,
 		looked, queued, skipped, stepped_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ` + behindAll + `)`)
+	trimReplays = statement(`DELETE FROM webhook_replays WHERE key IN (SELECT key FROM webhook_replays INDEXED BY webhook_replays_endpoint
+		WHERE endpoint = ? AND state <> 'running' ORDER BY key DESC LIMIT -1 OFFSET 100)`)
 	replayByID = statement(`SELECT ` + replayColumns + ` FROM webhook_replays r CROSS JOIN webhook_endpoints p ON p.key = r.endpoint
 		WHERE r.tenant = ? AND r.id = ?`)
 	stopReplays = statement(`UPDATE webhook_replays SET state = 'stopped', finished_at = ? WHERE endpoint = ? AND state = 'running'`)
@@ -63,6 +65,9 @@ func (t *txn) createReplay(r webhook.Replay) (webhook.Replay, error) {
 	}
 	if runs {
 		return r, refuse("%w: endpoint %q", webhook.ErrReplayRunning, r.EndpointID)
+	}
+	if err := t.run(trimReplays, l.key); err != nil {
+		return r, err
 	}
 	if r.Until.IsZero() || r.Until.After(t.now) {
 		r.Until = t.now

@@ -22,6 +22,7 @@ var (
 	anyReplay  = statement(`SELECT EXISTS (SELECT 1 FROM webhook_replays INDEXED BY webhook_replays_running WHERE state = 'running')`)
 	stepReplay = statement(`UPDATE webhook_replays SET state = ?, finished_at = ?, reached_at = ?, reached_key = ?, looked = ?, queued = ?, skipped = ?,
 		stepped_at = ` + behindAll + ` WHERE key = ?`)
+	delayReplay = statement(`UPDATE webhook_replays SET stepped_at = ` + behindAll + ` WHERE key = ? AND state = 'running'`)
 
 	eventsInOrder = statement(`SELECT e.key, e.stored_at, e.id, e.type, e.direct, e.contents FROM webhook_events e INDEXED BY webhook_events_tenant
 		WHERE e.tenant = ? AND e.stored_at < ? AND (e.stored_at, e.key) > (?, ?) ORDER BY e.stored_at, e.key LIMIT ?`)
@@ -37,34 +38,38 @@ var (
 // ContinueReplay implements [webhook.Replays]. Calls that come while another one commits share a transaction.
 func (s *Store) ContinueReplay(ctx context.Context, req webhook.ReplayStep) (webhook.ReplayStepped, error) {
 	var stepped webhook.ReplayStepped
+	var turn int64 // the key of the replay whose it is
 	err := s.write(ctx, &write{weight: req.Max, do: func(t *txn) (err error) {
-		stepped, err = t.continueReplay(req)
+		stepped, turn, err = t.continueReplay(req)
 		return err
 	}})
-	if err != nil {
-		return webhook.ReplayStepped{}, wrap("continue replay", err)
+	if err == nil {
+		return stepped, nil
 	}
-	return stepped, nil
+	if turn != 0 { // it takes its turn nonetheless; where that fails too nothing works
+		_ = s.write(context.WithoutCancel(ctx), &write{weight: 1, do: func(t *txn) error { return t.run(delayReplay, t.at, turn) }})
+	}
+	return webhook.ReplayStepped{}, wrap("continue replay", err)
 }
 
-func (t *txn) continueReplay(req webhook.ReplayStep) (stepped webhook.ReplayStepped, err error) {
+func (t *txn) continueReplay(req webhook.ReplayStep) (stepped webhook.ReplayStepped, turn int64, err error) {
 	if err := t.flush(); err != nil { // whose turn it is, is read from the database
-		return stepped, err
+		return stepped, 0, err
 	}
 	s := step{txn: t, room: req.Pending}
 	err = t.row(nextReplay, []any{req.Pending}, s.dest()...)
 	if errors.Is(err, sql.ErrNoRows) {
-		return stepped, t.row(anyReplay, nil, &stepped.Waiting)
+		return stepped, 0, t.row(anyReplay, nil, &stepped.Waiting)
 	}
 	if err != nil {
-		return stepped, err
+		return stepped, 0, err
 	}
 	before := s.Queued
 	if err := s.take(max(1, req.Max)); err != nil {
-		return stepped, err
+		return stepped, s.key, err
 	}
 	stepped.Stepped, stepped.Queued = true, s.Queued > before
-	return stepped, t.run(stepReplay, s.State, micros(s.FinishedAt), micros(s.Reached), s.last, s.Looked, s.Queued, s.Skipped, t.at, s.key)
+	return stepped, s.key, t.run(stepReplay, s.State, micros(s.FinishedAt), micros(s.Reached), s.last, s.Looked, s.Queued, s.Skipped, t.at, s.key)
 }
 
 // step is a replay that goes on.

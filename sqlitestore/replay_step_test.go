@@ -203,3 +203,34 @@ func TestTurnsAfterTheClockWasSetBack(t *testing.T) {
 	}
 	requireInvariants(t, path)
 }
+
+// TestAReplayThatFailsGoesBehindTheOthers has one whose deliveries cannot be stored. Its turn comes first.
+func TestAReplayThatFailsGoesBehindTheOthers(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	s := open(t, path)
+	bad, good := endpoint(t, s, "t", "we_bad"), endpoint(t, s, "t", "we_good")
+	for _, e := range []webhook.Endpoint{bad, good} {
+		turn(t, s, e, webhook.EndpointDisabled)
+	}
+	emit(t, s, "t", events(3)...)
+	for _, e := range []webhook.Endpoint{bad, good} {
+		turn(t, s, e, webhook.EndpointActive)
+		replay(t, s, e, "rpl_"+e.ID)
+	}
+	execute(t, pool(t, path), `CREATE TRIGGER refuse BEFORE INSERT ON webhook_deliveries
+		WHEN NEW.endpoint = (SELECT key FROM webhook_endpoints WHERE id = 'we_bad') BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+	for i := range 3 {
+		before := latest(t, s, bad)
+		_, err := s.ContinueReplay(t.Context(), webhook.ReplayStep{Max: 1, Pending: 10})
+		require.ErrorContains(t, err, "refused")
+		require.Equal(t, before, latest(t, s, bad), "it goes on where it was")
+		require.True(t, step(t, s, 1, 10).Queued)
+		require.EqualValues(t, i+1, latest(t, s, good).Queued)
+		requireInvariants(t, path)
+	}
+	require.Equal(t, webhook.ReplayDone, latest(t, s, good).State)
+	execute(t, pool(t, path), `DROP TRIGGER refuse`)
+	require.True(t, step(t, s, 10, 10).Queued)
+	require.Equal(t, webhook.ReplayDone, latest(t, s, bad).State)
+}

@@ -33,7 +33,10 @@ var (
 	oldDeliveries = statement(`SELECT d.key, d.endpoint FROM webhook_lanes l INDEXED BY webhook_lanes_oldest
 		CROSS JOIN webhook_deliveries d INDEXED BY webhook_deliveries_waiting ON d.endpoint = l.endpoint
 		WHERE l.oldest_at <= ?1 AND d.state = 'pending' AND d.created_at <= ?1 ORDER BY l.oldest_at LIMIT ?2`)
-	expireDeliveries = statement(`UPDATE webhook_deliveries SET state = 'failed', reason = ?, due_at = NULL, finished_at = ?
+	deadDeliveries = statement(`SELECT d.key, d.endpoint FROM webhook_lanes l INDEXED BY webhook_lanes_deleted
+		CROSS JOIN webhook_deliveries d INDEXED BY webhook_deliveries_waiting ON d.endpoint = l.endpoint
+		WHERE l.deleted = 1 AND l.oldest_at IS NOT NULL AND d.state = 'pending' LIMIT ?`)
+	failDeliveries = statement(`UPDATE webhook_deliveries SET state = 'failed', reason = ?, due_at = NULL, finished_at = ?
 		WHERE key IN (SELECT value FROM json_each(?))`)
 	endLease = statement(`UPDATE webhook_deliveries SET state = ?, reason = ?, again = ?, due_at = ?, finished_at = ?, attempt_count = ?, interrupted = ?, deferred = ?, last_secret = ?,
 		token = NULL, owner = NULL, leased_at = NULL, lease_until = NULL WHERE key = ?`)
@@ -75,29 +78,44 @@ func (t *txn) expire(maxAge time.Duration) (all bool, err error) {
 	if maxAge <= 0 {
 		return true, nil
 	}
-	if err := t.flush(); err != nil { // what is old is looked for along the lanes in the database
-		return false, err
+	n, err := t.fail(webhook.FailExpired, oldDeliveries, t.at-maxAge.Microseconds(), settleAtOnce)
+	return n < settleAtOnce, err
+}
+
+// buryAtOnce bounds how many deliveries of deleted endpoints a call fails: nobody waits for a backlog.
+const buryAtOnce = 1000
+
+// bury fails what deleted endpoints have pending; it reports whether it got all of it.
+func (t *txn) bury() (all bool, err error) {
+	n, err := t.fail(webhook.FailEndpointDeleted, deadDeliveries, buryAtOnce)
+	return n < buryAtOnce, err
+}
+
+// fail fails the pending deliveries that a query finds, and returns how many these are.
+func (t *txn) fail(reason webhook.FailReason, find query, args ...any) (n int, err error) {
+	if err := t.flush(); err != nil { // they are looked for along the lanes in the database
+		return 0, err
 	}
-	var old, keys []int64
-	rows, err := t.query(oldDeliveries, t.at-maxAge.Microseconds(), settleAtOnce)
+	var found, keys []int64
+	rows, err := t.query(find, args...)
 	if err := each(rows, err, func() error {
 		var d, l int64
 		err := rows.Scan(&d, &l)
-		old, keys = append(old, d), append(keys, l)
+		found, keys = append(found, d), append(keys, l)
 		return err
-	}); err != nil || len(old) == 0 {
-		return true, err
+	}); err != nil || len(found) == 0 {
+		return 0, err
 	}
 	if err := t.load(keys); err != nil {
-		return false, err
+		return 0, err
 	}
 	for _, k := range keys {
 		t.unwait(t.lanes[k])
 		if err := t.finish(t.lanes[k], 1); err != nil {
-			return false, err
+			return 0, err
 		}
 	}
-	return len(old) < settleAtOnce, t.run(expireDeliveries, webhook.FailExpired, t.at, marshal(old))
+	return len(found), t.run(failDeliveries, reason, t.at, marshal(found))
 }
 
 var errUnknownKind = errors.New("unknown kind of outcome")

@@ -179,16 +179,16 @@ var directCases = []kase{
 		},
 	},
 	{
-		name:    "left to Claim, beyond a bound",
+		name:    "left to Claim, as many as the bound",
 		promise: promiseBacklog,
 		f: func(c *check) {
-			b := c.bound(3)
+			b := c.bound(20)
 			e := c.endpoint("t")
-			for range 2 {
-				b.enqueue(c.queued(e, c.event(happened), c.event(happened)))
-			}
-			equal(c, "leases", len(b.claim(10)), 4)
+			b.enqueue(c.queued(e, c.events(20)...))
+			leases := b.claim(30)
+			equal(c, "leases", len(leases), 20)
 			c.gap(c.lastGap(e), e, webhook.GapBacklog, 0)
+			c.record(outcome(leases[0], webhook.OutcomeDelivered))
 			b.enqueue(c.queued(e, c.event(happened)))
 			equal(c, "leases while a gap is open", len(b.claim(10)), 1)
 			equal(c, "times that the endpoint was named", b.named[webhook.EndpointRef{Tenant: "t", ID: e.ID}], 1)

@@ -10,12 +10,11 @@ import (
 
 const (
 	promiseSecret   = "Endpoint.Secret and Endpoint.Headers MUST NOT be stored: what a store may know of them is in Secrets and StoredHeaders."
-	promiseCreate   = "It MUST return [ErrConflict] if the tenant has, or had, an endpoint with this id, and [ErrTooManyEndpoints] if it has max endpoints already; deleted ones do not count."
+	promiseCreate   = "It MUST return [ErrConflict] if the tenant has an endpoint with this id, or had one that Prune has not removed, and [ErrTooManyEndpoints] if it has max endpoints already; deleted ones do not count."
 	promiseHidden   = "Endpoint returns one endpoint, or [ErrNotFound]; a deleted one MUST NOT be found."
 	promiseListed   = "Endpoints returns the tenant's endpoints; the order MUST be that in which they were created."
 	promiseVersion  = "If e.Version is not the stored one it MUST change nothing and return [ErrVersionConflict]; otherwise the version MUST grow by one."
 	promiseKeeps    = "JudgeEndpoint applies judge to the endpoint's health and changes nothing else; the version MUST NOT change."
-	promiseDelete   = "Its pending deliveries MUST fail with FailEndpointDeleted; leased ones are settled by Record."
 	promiseReadable = "Its deliveries and attempts MUST stay readable."
 )
 

@@ -15,7 +15,7 @@ import (
 // otherwise sound store, and names the group of cases that has to notice.
 func TestFaultsAreNoticed(t *testing.T) {
 	t.Parallel()
-	for _, f := range slices.Concat(faults, upkeepFaults, limitFaults, statsFaults, replayFaults, stepFaults, roomFaults) {
+	for _, f := range slices.Concat(faults, upkeepFaults, limitFaults, statsFaults, replayFaults, stepFaults, boundFaults, roomFaults) {
 		t.Run(f.group+"/"+f.name, func(t *testing.T) {
 			t.Parallel()
 			failed := false
@@ -41,8 +41,8 @@ func TestFaultsAreNoticed(t *testing.T) {
 func TestEveryCaseNoticesSomething(t *testing.T) {
 	t.Parallel()
 	for _, group := range groups {
-		of := slices.DeleteFunc(slices.Concat(upkeepFaults, limitFaults, statsFaults, replayFaults, stepFaults, roomFaults), func(f fault) bool { return f.group != group.name })
-		if len(of) == 0 || slices.Contains([]string{"context", "tenants", "values", "direct", "hand-over", "window", "endpoints"}, group.name) {
+		of := slices.DeleteFunc(slices.Concat(upkeepFaults, limitFaults, statsFaults, replayFaults, stepFaults, boundFaults, roomFaults), func(f fault) bool { return f.group != group.name })
+		if len(of) == 0 || slices.Contains([]string{"context", "tenants", "values", "direct", "hand-over", "claim", "window", "endpoints"}, group.name) {
 			continue
 		}
 		for _, k := range group.cases {

@@ -10,7 +10,7 @@ const (
 	promiseGap      = "A gap MUST open when an endpoint is created in, or judged into, a state that does not queue, and close when it leaves it; a change of the state or its reason among those that do not queue MUST close one and open the next."
 	promiseNoGap    = "A gap that is closed with no event missed MUST NOT be kept."
 	promiseGapEnds  = "Its open gap MUST be closed."
-	promiseGapOrder = "Gaps returns the endpoint's gaps, the newest first; also those of a deleted endpoint."
+	promiseGapOrder = "Gaps returns the endpoint's gaps, the newest first, 1000 at most; also those of a deleted endpoint."
 )
 
 var gapCases = []kase{

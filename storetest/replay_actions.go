@@ -7,7 +7,7 @@ import (
 	"github.com/meshia/webhook"
 )
 
-var replayCases = slices.Concat(replayEventCases, replayQueuedCases, replayCallCases, replayStepCases)
+var replayCases = slices.Concat(replayEventCases, replayQueuedCases, replayCallCases, replayStepCases, replayOneCases)
 
 func replayRequest(e webhook.Endpoint, id string) webhook.Replay {
 	return webhook.Replay{ID: id, Tenant: e.Tenant, EndpointID: e.ID, Failed: true, Missed: true, State: webhook.ReplayRunning}

@@ -15,6 +15,7 @@ const (
 	promiseUntil       = "If Until is zero or in the future it MUST be set to CreatedAt."
 	promiseOneReplay   = "Errors: [ErrNotFound] for an endpoint that the tenant does not have, [ErrReplayRunning] if it has a replay that runs."
 	promiseReplayOrder = "Replays returns the endpoint's replays, the newest first, 100 at most; a deleted endpoint's as well."
+	promiseFewReplays  = "Of the endpoint's replays that have ended it MUST leave no more than the newest 100."
 	promiseStop        = "StopReplay ends a replay as it is; one that has ended MUST NOT change."
 )
 
@@ -147,6 +148,36 @@ var replayCallCases = []kase{
 			}
 			slices.Reverse(want)
 			c.list("replays", got, want[:100])
+		},
+	},
+	{
+		name:    "many that have ended",
+		promise: promiseFewReplays,
+		f: func(c *check) {
+			const n = 104
+			e, other := c.endpoint("t"), c.endpoint("t")
+			kept := c.replay(other)
+			var ended []webhook.Replay
+			for i := range n {
+				r := c.replay(e)
+				if i%2 == 0 {
+					c.replayAll()
+				}
+				_, err := c.store.StopReplay(c.Context(), "t", r.ID)
+				c.ok(err)
+				ended = append(ended, r)
+			}
+			running := c.replay(e)
+			for i, r := range ended {
+				_, err := c.store.StopReplay(c.Context(), "t", r.ID)
+				if i < n-100 {
+					c.notFound("StopReplay", err)
+				} else {
+					c.ok(err)
+				}
+			}
+			equal(c, "state", c.replayOf(running).State, webhook.ReplayRunning)
+			c.replayOf(kept)
 		},
 	},
 	{

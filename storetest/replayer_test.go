@@ -113,6 +113,20 @@ func (p *replayer) create(ctx context.Context, r webhook.Replay) (webhook.Replay
 			return webhook.Replay{}, webhook.ErrReplayRunning
 		}
 	}
+	of := func(other *replaying) bool { return other.Tenant == r.Tenant && other.EndpointID == r.EndpointID }
+	ended := 0
+	for _, other := range p.all {
+		if of(other) {
+			ended++
+		}
+	}
+	p.all = slices.DeleteFunc(p.all, func(other *replaying) bool { // the oldest come first
+		if !of(other) {
+			return false
+		}
+		ended--
+		return ended >= 100
+	})
 	p.steps++
 	p.all = append(p.all, &replaying{r, map[string]bool{}, p.steps})
 	return r, nil
@@ -188,7 +202,7 @@ func (p *replayer) take(ctx context.Context, r *replaying, e webhook.Endpoint, p
 	}
 	left = p.order(r, left)
 	without := context.WithoutCancel(ctx)
-	for n := 0; len(left) > 0 && n < req.Max && p.room(pending, req.Pending); n++ {
+	for n := 0; len(left) > 0 && n < max(req.Max, 1) && p.room(pending, req.Pending); n++ {
 		s := left[0]
 		left = left[1:]
 		p.seen(r, s)

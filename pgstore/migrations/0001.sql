@@ -17,9 +17,10 @@ CREATE TABLE {endpoints} (
 	secrets       jsonb NOT NULL,            -- [{"id","sealed","created","expires"}], the oldest first; emptied when it is deleted
 	version       bigint NOT NULL,           -- grows with each change of this row by its owner
 	created_at    timestamptz NOT NULL,
-	deleted_at    timestamptz,               -- NULL: it is not deleted. The row stays, so that its id is not used again
+	deleted_at    timestamptz,               -- NULL: it is not deleted. The row stays until it is pruned, so that its id is not used again
 	PRIMARY KEY (tenant, id)
 );
+CREATE INDEX {endpoints_deleted} ON {endpoints} (deleted_at) WHERE deleted_at IS NOT NULL; -- which is pruned next
 
 -- Who gets which events: the rows of what events says, and of endpoints that are not deleted only. It is what enqueuing
 -- reads, along its key.
@@ -173,9 +174,11 @@ CREATE TABLE {gaps} (
 	from_at     timestamptz NOT NULL,
 	to_at       timestamptz,          -- NULL: it is open
 	count       bigint NOT NULL,      -- events missed, without those that are still in the inbox
+	awaits      xid8,                 -- of an empty one: it is removed when all earlier transactions have ended, which may count in it; NULL: not asked yet
 	PRIMARY KEY (tenant, endpoint_id, number)
 );
 CREATE INDEX {gaps_closed} ON {gaps} (to_at) WHERE to_at IS NOT NULL;
+CREATE INDEX {gaps_empty} ON {gaps} (endpoint_id, tenant, number) WHERE count = 0 AND to_at IS NOT NULL; -- which are removed when the next opens
 CREATE INDEX {gaps_opened} ON {gaps} (endpoint_id, tenant, from_at, number); -- which was open at a time
 
 -- What came of the attempts to each endpoint, by the hour.
@@ -211,7 +214,7 @@ CREATE TABLE {replays} (
 	looked      bigint NOT NULL DEFAULT 0, -- how many events were looked at
 	queued      bigint NOT NULL DEFAULT 0, -- how many of them were queued again
 	skipped     bigint NOT NULL DEFAULT 0, -- how many were not, for want of their contents
-	stepped_at  timestamptz NOT NULL, -- when its last step was, or else when it was created
+	stepped_at  timestamptz NOT NULL, -- when its last step was, done or failed, or else when it was created
 	PRIMARY KEY (tenant, id)
 );
 CREATE INDEX {replays_endpoint} ON {replays} (endpoint_id, tenant, seq);

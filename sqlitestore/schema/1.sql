@@ -19,9 +19,10 @@ CREATE TABLE webhook_endpoints (
   secrets       TEXT    NOT NULL, -- a JSON array of {id, sealed (base64), created_at, expires_at}; emptied when it is deleted
   version       INTEGER NOT NULL, -- grows with each change of this row
   created_at    INTEGER NOT NULL,
-  deleted_at    INTEGER,          -- NULL: it is not deleted
+  deleted_at    INTEGER,          -- NULL: it is not deleted; the row stays until it is pruned, so that its id is not used again
   UNIQUE (tenant, id)
 ) STRICT;
+CREATE INDEX webhook_endpoints_deleted ON webhook_endpoints (deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE INDEX webhook_endpoints_live ON webhook_endpoints (tenant, key) WHERE deleted_at IS NULL;
 
 -- Which endpoint wants which event type. '*' stands alone: who has it has no other row.
@@ -35,6 +36,7 @@ CREATE TABLE webhook_subscriptions (
 -- Lanes: one for each endpoint, with its health and its place in the line. Dispatchers alone write them.
 CREATE TABLE webhook_lanes (
   endpoint        INTEGER PRIMARY KEY, -- webhook_endpoints.key
+  deleted         INTEGER NOT NULL,    -- 1: the endpoint is deleted
   state           TEXT    NOT NULL,    -- pending, active, paused, disabled
   reason          TEXT    NOT NULL,    -- why it is paused or disabled
   since           INTEGER,             -- when state was entered
@@ -64,6 +66,7 @@ CREATE TABLE webhook_lanes (
 ) STRICT;
 CREATE INDEX webhook_lanes_eligible ON webhook_lanes (slow, eligible_at) WHERE eligible_at IS NOT NULL;
 CREATE INDEX webhook_lanes_blocked ON webhook_lanes (endpoint) WHERE blocked = 1;
+CREATE INDEX webhook_lanes_deleted ON webhook_lanes (endpoint) WHERE deleted = 1 AND oldest_at IS NOT NULL;
 CREATE INDEX webhook_lanes_oldest ON webhook_lanes (oldest_at) WHERE oldest_at IS NOT NULL;
 CREATE INDEX webhook_lanes_pending ON webhook_lanes (pending) WHERE backlog_bound IS NULL AND state IN ('active', 'paused');
 CREATE INDEX webhook_lanes_backlog ON webhook_lanes (backlog_bound) WHERE backlog_bound IS NOT NULL;
@@ -192,7 +195,7 @@ CREATE TABLE webhook_replays (
   looked      INTEGER NOT NULL, -- how many events were looked at
   queued      INTEGER NOT NULL, -- how many of them were queued again
   skipped     INTEGER NOT NULL, -- how many were not, for want of their contents
-  stepped_at  INTEGER NOT NULL, -- when its last step was, or else when it was created; later than that of any other, also where the clock was set back
+  stepped_at  INTEGER NOT NULL, -- when its last step was, done or failed, or else when it was created; later than that of any other, also where the clock was set back
   UNIQUE (tenant, id)
 ) STRICT;
 CREATE INDEX webhook_replays_endpoint ON webhook_replays (endpoint);
