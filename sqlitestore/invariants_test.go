@@ -177,10 +177,12 @@ func TestRandomCallsKeepTheInvariants(t *testing.T) {
 					Since: []time.Time{{}, now.Add(-time.Second), now}[r.IntN(3)], Until: []time.Time{{}, now.Add(-100 * time.Millisecond), now.Add(time.Hour)}[r.IntN(3)],
 				})
 			case 15, 16:
-				stepped, err := s.ContinueReplay(ctx, webhook.ReplayStep{Max: r.IntN(6), Pending: r.IntN(12)})
-				require.NoError(t, err)
-				if stepped.Queued {
-					replayed++
+				for range 3 {
+					stepped, err := s.ContinueReplay(ctx, webhook.ReplayStep{Max: r.IntN(12), Pending: r.IntN(40)})
+					require.NoError(t, err)
+					if stepped.Queued {
+						replayed++
+					}
 				}
 			case 17:
 				list, err := s.Replays(ctx, tenant, id)
