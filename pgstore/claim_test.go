@@ -52,11 +52,11 @@ func TestAClaimLooksBehindATenantThatHasAll(t *testing.T) {
 		}
 		r.endpointOf("small", "e", webhook.Health{})
 		for _, tenant := range []string{"many", "more", "small"} {
-			_, err := r.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: tenant, Events: r.events(2)})
+			_, err := r.Enqueue(t.Context(), webhook.EnqueueRequest{Tenant: tenant, Events: r.events(6)})
 			require.NoError(t, err)
 		}
 		req := request(9)
-		req.MaxTenant, req.Tenants = 3, map[string]int{"many": 2}
+		req.MaxTenant, req.Tenants = 3, map[string]int{"many": 2, "small": 6}
 		c, err := r.Claim(t.Context(), req)
 		require.NoError(t, err)
 		got := map[string]int{}
@@ -64,7 +64,11 @@ func TestAClaimLooksBehindATenantThatHasAll(t *testing.T) {
 			require.Equal(t, l.Delivery.EndpointID, l.Endpoint.ID)
 			got[l.Delivery.Tenant]++
 		}
-		require.Equal(t, map[string]int{"many": 2, "more": 3, "small": 2}, got)
+		require.Equal(t, map[string]int{"many": 2, "more": 3, "small": 4}, got)
+		req.Tenants = map[string]int{"many": 0, "more": 0, "small": 2}
+		c, err = r.Claim(t.Context(), req)
+		require.NoError(t, err)
+		require.Len(t, c.Leases, 2)
 		require.False(t, c.Blocked, "who has all that it may is not worth another call")
 		require.Greater(t, c.Next, time.Minute)
 	})

@@ -1,6 +1,7 @@
 package sqlitestore_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -86,6 +87,34 @@ func TestAClaimGoesOnWhereOneEndpointHasMore(t *testing.T) {
 		served[l.Delivery.Tenant]++
 	}
 	require.Equal(t, map[string]int{"a": 197, "b": 2, "c": 1}, served)
+}
+
+// TestAClaimLooksBehindATenantThatHasAll has more endpoints of two tenants wait than a claim serves.
+func TestAClaimLooksBehindATenantThatHasAll(t *testing.T) {
+	t.Parallel()
+	s := open(t, file(t))
+	for i := range 20 {
+		endpoint(t, s, "many", fmt.Sprint("we_", i))
+		endpoint(t, s, "more", fmt.Sprint("we_", i), func(e *webhook.Endpoint) { e.Health.Slow = true })
+	}
+	endpoint(t, s, "small", "we_1")
+	for _, tenant := range []string{"many", "more", "small"} {
+		emit(t, s, tenant, events(6)...)
+	}
+	req := webhook.ClaimRequest{Owner: "one", Term: time.Hour, Max: 9, MaxSlow: 9, MaxTenant: 3, Tenants: map[string]int{"many": 2, "small": 6}}
+	c, err := s.Claim(t.Context(), req)
+	require.NoError(t, err)
+	served := map[string]int{}
+	for _, l := range c.Leases {
+		served[l.Delivery.Tenant]++
+	}
+	require.Equal(t, map[string]int{"many": 2, "more": 3, "small": 4}, served)
+	req.Tenants = map[string]int{"many": 0, "more": 0, "small": 2}
+	c, err = s.Claim(t.Context(), req)
+	require.NoError(t, err)
+	require.Len(t, c.Leases, 2)
+	require.False(t, c.Blocked, "who has all that it may keeps the caller asking")
+	require.Greater(t, c.Next, time.Minute)
 }
 
 func TestSkippedEndpoints(t *testing.T) {

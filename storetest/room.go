@@ -133,9 +133,9 @@ var roomCases = []kase{
 			c.pass()
 			c.endpoint("small")
 			c.endpoint("small", slow)
-			c.emit("small", 2)
-			req := webhook.ClaimRequest{Max: 9, MaxTenant: 2, Tenants: map[string]int{"more": 3}}
-			c.shared(req, map[string]int{"many": 2, "more": 3, "small": 2})
+			c.emit("small", 3)
+			req := webhook.ClaimRequest{Max: 9, MaxTenant: 2, Tenants: map[string]int{"more": 3, "small": 6}}
+			c.shared(req, map[string]int{"many": 2, "more": 3, "small": 4})
 			req = webhook.ClaimRequest{Max: 10, MaxTenant: 4, Tenants: map[string]int{"many": 0, "more": 0}}
 			c.shared(req, map[string]int{"small": 2})
 		},
