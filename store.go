@@ -310,9 +310,9 @@ type Upkeep interface {
 	EraseDelivery(ctx context.Context, tenant, id string) error
 
 	// EraseTenant removes a part of all that a tenant has, about max rows: endpoints, events, deliveries, attempts,
-	// gaps, replays. A max below 1 MUST count as 1. more says whether to come again. Nothing of it MUST be found after a call that answered false,
-	// and an outcome for one of its leases MUST be answered with false. The endpoints go first, so that nothing is
-	// queued meanwhile.
+	// gaps, replays. A max below 1 MUST count as 1. more says whether to come again. Nothing of it MUST be found after
+	// a call that answered false, and an outcome for one of its leases MUST be answered with false. The endpoints go
+	// first, so that nothing is queued meanwhile.
 	EraseTenant(ctx context.Context, tenant string, max int) (more bool, err error)
 
 	// Tenants returns the tenants that have endpoints which are not deleted: at most max of them, in the order of
@@ -350,8 +350,8 @@ type Replays interface {
 	StopReplay(ctx context.Context, tenant, id string) (Replay, error)
 
 	// ContinueReplay takes one step of one replay that runs: it looks at the next events, about req.Max of them, and
-	// queues what is to be queued, in one transaction, so that a step is done once and not at all otherwise. A Max below
-	// 1 MUST count as 1; a Pending of 0 or less leaves no room, and all replays wait.
+	// queues what is to be queued, in one transaction, so that a step is done once and not at all otherwise. A Max
+	// below 1 MUST count as 1; a Pending of 0 or less leaves no room, and all replays wait.
 	//
 	// The replay whose last step is the longest ago MUST come first. A step that fails, for a reason of its own, counts
 	// as one for that: a replay that cannot go on does not hold up others. Replays of an endpoint whose state does not
