@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"log/slog"
+	"math"
 	"time"
 )
 
@@ -152,4 +153,46 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 		return got.Leases, asked, r.cfg.Poll
 	}
 	return got.Leases, asked, min(got.Next, r.cfg.Poll)
+}
+
+// ClaimRequest says what a dispatcher can take.
+type ClaimRequest struct {
+	Owner   string        // names the dispatcher, for people who read the store
+	Term    time.Duration // how long the leases last
+	Max     int           // leases at most
+	MaxSlow int           // leases to slow endpoints at most
+	// MaxTenant is how many leases the endpoints of one tenant may get; 0: any number.
+	MaxTenant int
+	// Tenants is what the endpoints of these tenants may get instead of MaxTenant.
+	Tenants map[string]int
+	// MaxAge is after what time pending deliveries expire; 0: never.
+	MaxAge time.Duration
+	// MaxPending is EnqueueRequest.MaxPending, which some stores apply here.
+	MaxPending int
+	// Skip are endpoints that the caller cannot serve for now, though others may.
+	Skip []EndpointRef
+}
+
+// Room is how many leases the endpoints of the tenant may get.
+func (r *ClaimRequest) Room(tenant string) int {
+	room, own := r.Tenants[tenant]
+	switch {
+	case tenant == "" || !own && r.MaxTenant <= 0:
+		return math.MaxInt
+	case !own:
+		return r.MaxTenant
+	}
+	return max(0, room)
+}
+
+// Claimed is what [Queue].Claim found.
+type Claimed struct {
+	Leases []Lease
+	// Next is how long until another call can find something; negative: nothing is waiting for a time to come.
+	Next time.Duration
+	// Blocked reports whether there is more than could be handed out: asking again is worth it as soon as an outcome
+	// is recorded.
+	Blocked bool
+	// Backlogged are the endpoints for which the call opened a gap with GapBacklog.
+	Backlogged []EndpointRef
 }

@@ -66,7 +66,7 @@ type Config struct {
 	// answers 410 Gone is disabled in any case.
 	NeverDisable bool
 	// MaxPending is how many deliveries may wait for one endpoint. Events beyond it are not queued, but counted in a
-	// [Gap], until a tenth of them are worked off. Defaults to 100 000.
+	// [Gap], until a tenth of them are worked off; RedeliverEvent is refused. Defaults to 100 000.
 	MaxPending int
 
 	// MaxEventBytes bounds an event's body. Defaults to 256 KiB.

@@ -280,8 +280,8 @@ func switched(on bool) Judge {
 	}
 }
 
-// DeleteEndpoint deletes an endpoint. What is queued for it fails with FailEndpointDeleted; its log stays. Errors:
-// [ErrNotFound].
+// DeleteEndpoint deletes an endpoint. What is queued for it is not sent any more and fails with FailEndpointDeleted, a
+// large backlog little by little; its log stays. Errors: [ErrNotFound].
 func (d *Dispatcher) DeleteEndpoint(ctx context.Context, endpointID string) error {
 	err := d.allowed()
 	if err == nil {

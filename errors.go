@@ -52,8 +52,8 @@ var (
 	ErrVersionConflict = errors.New("endpoint was changed meanwhile")
 	// ErrStoreFull says that the store has no room for the event's deliveries. Nothing was stored; try again later.
 	ErrStoreFull = errors.New("store is full")
-	// ErrBacklogFull says that as many deliveries wait for the endpoint as may (Config.MaxPending). Nothing was stored for
-	// it; try again when they have gone out.
+	// ErrBacklogFull says that as many deliveries wait for the endpoint as may (Config.MaxPending). Nothing was stored
+	// for it; try again when they have gone out.
 	ErrBacklogFull = errors.New("too many deliveries wait for the endpoint")
 	// ErrInvalidCursor says that a page's cursor was not made by this store.
 	ErrInvalidCursor = errors.New("invalid cursor")

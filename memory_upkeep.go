@@ -24,8 +24,8 @@ func (s *MemoryStore) Prune(ctx context.Context, req PruneRequest) (PruneResult,
 	return p.result, nil
 }
 
-// inTurns calls part until it has done so many rows, one at least, or nothing is left to do, a few rows at a time, and lets those who
-// wait have the lock in between. It reports whether there is more.
+// inTurns calls part until it has done so many rows, one at least, or nothing is left to do, a few rows at a time, and
+// lets those who wait have the lock in between. It reports whether there is more.
 func (s *MemoryStore) inTurns(most int, part func(rows int) (done int, more bool)) (more bool) {
 	for left := max(most, 1); ; {
 		done, more := part(min(left, memUpkeepAtOnce))

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"context"
-	"math"
 	"time"
 )
 
@@ -191,50 +190,8 @@ type Queue interface {
 	Record(ctx context.Context, outcomes []Outcome) (applied []bool, err error)
 }
 
-// ClaimRequest says what a dispatcher can take.
-type ClaimRequest struct {
-	Owner   string        // names the dispatcher, for people who read the store
-	Term    time.Duration // how long the leases last
-	Max     int           // leases at most
-	MaxSlow int           // leases to slow endpoints at most
-	// MaxTenant is how many leases the endpoints of one tenant may get; 0: any number.
-	MaxTenant int
-	// Tenants is what the endpoints of these tenants may get instead of MaxTenant.
-	Tenants map[string]int
-	// MaxAge is after what time pending deliveries expire; 0: never.
-	MaxAge time.Duration
-	// MaxPending is EnqueueRequest.MaxPending, which some stores apply here.
-	MaxPending int
-	// Skip are endpoints that the caller cannot serve for now, though others may.
-	Skip []EndpointRef
-}
-
-// Room is how many leases the endpoints of the tenant may get.
-func (r *ClaimRequest) Room(tenant string) int {
-	room, own := r.Tenants[tenant]
-	switch {
-	case tenant == "" || !own && r.MaxTenant <= 0:
-		return math.MaxInt
-	case !own:
-		return r.MaxTenant
-	}
-	return max(0, room)
-}
-
 // EndpointRef names an endpoint among those of all tenants.
 type EndpointRef struct{ Tenant, ID string }
-
-// Claimed is what [Queue].Claim found.
-type Claimed struct {
-	Leases []Lease
-	// Next is how long until another call can find something; negative: nothing is waiting for a time to come.
-	Next time.Duration
-	// Blocked reports whether there is more than could be handed out: asking again is worth it as soon as an outcome
-	// is recorded.
-	Blocked bool
-	// Backlogged are the endpoints for which the call opened a gap with GapBacklog.
-	Backlogged []EndpointRef
-}
 
 // Endpoints keeps the tenants' endpoints.
 type Endpoints interface {
@@ -334,9 +291,9 @@ type Upkeep interface {
 	EraseDelivery(ctx context.Context, tenant, id string) error
 
 	// EraseTenant removes a part of all that a tenant has, about max rows: endpoints, events, deliveries, attempts,
-	// gaps, replays. A max below 1 MUST count as 1. more says whether to come again. Nothing of it MUST be found after a call that answered false,
-	// and an outcome for one of its leases MUST be answered with false. The endpoints go first, so that nothing is
-	// queued meanwhile.
+	// gaps, replays. A max below 1 MUST count as 1. more says whether to come again. Nothing of it MUST be found after
+	// a call that answered false, and an outcome for one of its leases MUST be answered with false. The endpoints go
+	// first, so that nothing is queued meanwhile.
 	EraseTenant(ctx context.Context, tenant string, max int) (more bool, err error)
 
 	// Tenants returns the tenants that have endpoints which are not deleted: at most max of them, in the order of
@@ -374,8 +331,8 @@ type Replays interface {
 	StopReplay(ctx context.Context, tenant, id string) (Replay, error)
 
 	// ContinueReplay takes one step of one replay that runs: it looks at the next events, about req.Max of them, and
-	// queues what is to be queued, in one transaction, so that a step is done once and not at all otherwise. A Max below
-	// 1 MUST count as 1; a Pending of 0 or less leaves no room, and all replays wait.
+	// queues what is to be queued, in one transaction, so that a step is done once and not at all otherwise. A Max
+	// below 1 MUST count as 1; a Pending of 0 or less leaves no room, and all replays wait.
 	//
 	// The replay whose last step is the longest ago MUST come first. A step that fails, for a reason of its own, counts
 	// as one for that: a replay that cannot go on does not hold up others. Replays of an endpoint whose state does not
