@@ -264,7 +264,8 @@ func TestMemoryStoreThatIsFullCountsWhatIsMissed(t *testing.T) {
 	})
 }
 
-// TestMemoryStoreGapBeginsAfterWhatWasStoredBefore has an event stored, that nobody wanted then, just before a gap opens.
+// TestMemoryStoreGapBeginsAfterWhatWasStoredBefore has an event stored, that nobody wanted then, just before a gap
+// opens.
 func TestMemoryStoreGapBeginsAfterWhatWasStoredBefore(t *testing.T) {
 	inMemory(t, nil, func(m *memory) {
 		e := m.add("e", webhook.Health{}, func(e *webhook.Endpoint) { e.Events = []string{"a"} })
