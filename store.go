@@ -118,27 +118,33 @@ type Queue interface {
 	// Claim leases deliveries that are due.
 	//
 	// While a lease lasts its delivery MUST NOT be given to anyone else. A lease ends when its outcome is recorded or
-	// when its term has run out; its Token MUST be one that the delivery never had before. The delivery's AttemptCount
-	// MUST be raised by one with the lease, and all that is needed to log the attempt as interrupted MUST be stored
-	// with it. Claim MUST hand out only deliveries that are due, whose endpoint is active, or paused with PausedUntil
-	// in the past. Claim MUST NOT give an endpoint more leases, over all owners and however they were given, than its
-	// Health.Window (0 counts as 1). Leases to an endpoint with a Rate MUST keep to it, over all owners and however
-	// often its rate or burst is changed: at most Burst at once, and then one each 1/Rate of a second (Endpoint.Pace).
-	// A change keeps how many leases the endpoint is ahead of its pace, up to the new Burst: one that is lowered and
-	// raised again frees at most the difference. Without a Rate nothing is reckoned and nothing forgotten. Leases of
-	// Direct requests MUST NOT count, nor wait; a lease that is given back counts as one that was used. Claim MUST hand
-	// out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set. Where Max is 0 or less
-	// it MUST hand out nothing, and settle all the same. It MUST hand out at most MaxTenant leases to the endpoints of
-	// one tenant, or as many as Tenants says, which may be none; neither bounds the empty tenant. A tenant that may get
-	// none, or has got all that it may, MUST NOT keep the endpoints of others from being served: its endpoints are
-	// passed over as those in Skip are, keep their turn for a claim that lets them, and Next and Blocked need not count
-	// them. A call that hands out less than Max since such endpoints hid others MUST answer with a Next of 0. The
-	// endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being served.
-	// An endpoint waits since it was last served, since it had something due and since its pause was over, whichever
-	// came last, and not before its Rate lets it be served. Of one endpoint's due deliveries the one that fell due
-	// first MUST come first, but first attempts and retries MUST take turns while both are due. A lease carries the
-	// delivery, the event with its exact bytes and the endpoint, all as they are at this moment, and the secret of the
-	// last attempt that was not interrupted.
+	// when its term has run out; its Token MUST be one that the delivery never had before.
+	// The delivery's AttemptCount MUST be raised by one with the lease, and all that is needed to log the attempt as
+	// interrupted MUST be stored with it.
+	// Claim MUST hand out only deliveries that are due, whose endpoint is active, or paused with PausedUntil in the
+	// past.
+	// Claim MUST NOT give an endpoint more leases, over all owners and however they were given, than its Health.Window
+	// (0 counts as 1).
+	// Leases to an endpoint with a Rate MUST keep to it, over all owners and however often its rate or burst is
+	// changed: at most Burst at once, and then one each 1/Rate of a second (Endpoint.Pace). A change keeps how many
+	// leases the endpoint is ahead of its pace, up to the new Burst: one that is lowered and raised again frees at
+	// most the difference. Without a Rate nothing is reckoned and nothing forgotten.
+	// Leases of Direct requests MUST NOT count, nor wait; a lease that is given back counts as one that was used.
+	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set. Where
+	// Max is 0 or less it MUST hand out nothing, and settle all the same.
+	// It MUST hand out at most MaxTenant leases to the endpoints of one tenant, or as many as Tenants says, which may
+	// be none; neither bounds the empty tenant.
+	// A tenant that may get none, or has got all that it may, MUST NOT keep the endpoints of others from being served:
+	// its endpoints are passed over as those in Skip are, keep their turn for a claim that lets them, and Next and
+	// Blocked need not count them.
+	// A call that hands out less than Max since such endpoints hid others MUST answer with a Next of 0.
+	// The endpoint that has waited longest MUST come first; no backlog of one endpoint may keep another from being
+	// served. An endpoint waits since it was last served, since it had something due and since its pause was over,
+	// whichever came last, and not before its Rate lets it be served.
+	// Of one endpoint's due deliveries the one that fell due first MUST come first, but first attempts and retries
+	// MUST take turns while both are due.
+	// A lease carries the delivery, the event with its exact bytes and the endpoint, all as they are at this moment,
+	// and the secret of the last attempt that was not interrupted.
 	//
 	// Claim MUST NOT hand out deliveries of the endpoints in Skip; Next and Blocked need not count them. These
 	// endpoints MUST NOT keep others from being served, and they keep their own turn for a claim that does not skip
