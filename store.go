@@ -129,8 +129,8 @@ type Queue interface {
 	// most the difference. Without a Rate nothing is reckoned and nothing forgotten.
 	// Leases of Direct requests MUST NOT count, nor wait; a lease that is given back counts as one that was used.
 	// Claim MUST hand out at most Max leases, and at most MaxSlow of them to endpoints whose Health.Slow is set.
-	// It MUST hand out at most MaxTenant leases to the endpoints of one tenant, or as many as Tenants says, which may be
-	// none; neither bounds the empty tenant.
+	// It MUST hand out at most MaxTenant leases to the endpoints of one tenant, or as many as Tenants says, which may
+	// be none; neither bounds the empty tenant.
 	// A tenant that may get none, or has got all that it may, MUST NOT keep the endpoints of others from being served:
 	// its endpoints are passed over as those in Skip are, keep their turn for a claim that lets them, and Next and
 	// Blocked need not count them.

@@ -191,8 +191,8 @@ type pick struct {
 }
 
 // pick goes along the line again and again, and takes one delivery of each endpoint as long as there is room: in the
-// window, at its rate, for its tenant, for slow ones, and at all. First attempts and retries that are due take turns: else a flood of
-// events would keep the retries waiting, or retries the events.
+// window, at its rate, for its tenant, for slow ones, and at all. First attempts and retries that are due take turns:
+// else a flood of events would keep the retries waiting, or retries the events.
 func (t *txn) pick(line []*turn, limit int, slow *int, rooms rooms) (picks []pick, err error) {
 	for len(line) > 0 && len(picks) < limit {
 		rest := line[:0]
