@@ -97,7 +97,7 @@ func (l *ledger) deleteEndpoint(ctx context.Context, tenant, id string) error {
 		return err
 	}
 	ep := l.place(tenant, id)
-	ep.deleted = true
+	ep.deleted, ep.gone = true, now
 	ep.closeGap(now)
 	clear(ep.hours)
 	for d := range l.open {

@@ -78,6 +78,8 @@ func (l *ledger) refused(req webhook.EnqueueRequest, err error) {
 	case errors.Is(err, webhook.ErrConflict) && conflict:
 	case errors.Is(err, webhook.ErrBodyPruned) && bare:
 	case errors.Is(err, webhook.ErrStoreFull) && l.w.MaxPending > 0:
+	case errors.Is(err, webhook.ErrBacklogFull) && req.Direct != nil && req.Direct.Queued && req.MaxPending > 0 &&
+		l.place(req.Tenant, req.Direct.EndpointID).backlog+len(req.Events) > req.MaxPending:
 	case errors.Is(err, webhook.ErrNotFound) && req.Direct != nil && l.place(req.Tenant, req.Direct.EndpointID).deleted:
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 	default:

@@ -41,6 +41,9 @@ func (l *ledger) enqueuedLater(ctx context.Context, req webhook.EnqueueRequest, 
 		d := l.newDelivery(id, ep, e.key.id, e.kind, req.Direct.Kind, now)
 		d.State, d.NextAttemptAt, d.RedeliveryOf, d.AskedBy = webhook.DeliveryPending, now, req.Direct.RedeliveryOf, req.Direct.AskedBy
 	}
+	if req.MaxPending > 0 && ep.backlog > req.MaxPending {
+		l.complain("BACKLOG: event %s was queued again for endpoint %s, for which %d wait then of %d", e.key.id, ep.ID, ep.backlog, req.MaxPending)
+	}
 	if r := redeliveringOf(ctx); r != nil {
 		r.made[ep]++
 	}
@@ -72,10 +75,25 @@ func (l *ledger) endpointsOf(ctx context.Context, tenant string) ([]webhook.Endp
 	return all, nil
 }
 
-// redelivered checks what a call of RedeliverEvent did that has answered without an error.
-func (l *ledger) redelivered(r *redelivering, queued int) {
+// ofOne reports whether the event is that of a ping or a test, as far as the log says.
+func (l *ledger) ofOne(key eventKey) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, d := range l.deliveries {
+		if d.tenant == key.tenant && d.event == key.id && d.Kind.Once() {
+			return true
+		}
+	}
+	return false
+}
+
+// redelivered checks what a call of RedeliverEvent did that has answered without an error.
+func (l *ledger) redelivered(r *redelivering, queued int, ofOne bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ofOne {
+		l.complain("REDELIVER: event %s is one endpoint's, and was to be sent to all", r.event.id)
+	}
 	sum := 0
 	for ep, n := range r.made {
 		sum += n

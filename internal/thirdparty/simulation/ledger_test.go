@@ -119,6 +119,7 @@ func (l *lease) live(now time.Time) []string {
 type endpoint struct {
 	webhook.Endpoint
 	deleted  bool
+	gone     time.Time // when it was deleted
 	receiver receiver
 	texts    map[string]string // StoredSecret.ID to its text
 	headers  map[string]string // its own, by name; replaced as a whole

@@ -82,18 +82,18 @@ func (l *ledger) prune(ctx context.Context, req webhook.PruneRequest) (webhook.P
 		})
 	}
 	left += l.pruneHours(old, req.Deliveries) + l.pruneReplays(old, req.Deliveries)
-	erasing := false // what is left of its gaps and hours cannot be seen
+	unseen := false // what is left of an endpoint that was erased, or deleted so long ago, cannot be seen
 	for _, ep := range l.endpoints {
-		erasing = erasing || ep.erasing
+		unseen = unseen || ep.erasing || ep.deleted && old(ep.gone, req.Deliveries)
 	}
-	if res.More != (left > 0) && !(erasing && res.More) {
+	if res.More != (left > 0) && !(unseen && res.More) {
 		l.complain("PRUNE: %d things are left that are old enough, and the answer says %t", left, res.More)
 	}
 	more := res.More
 	if res.More = false; res != gone {
 		l.complain("PRUNE: removed was %+v, and the answer says %+v", gone, res)
 	}
-	res.More = left > 0 || erasing && more
+	res.More = left > 0 || unseen && more
 	return res, nil
 }
 
@@ -110,6 +110,9 @@ func (l *ledger) anyOld(old func(time.Time, time.Duration) bool, req webhook.Pru
 		}
 	}
 	for _, ep := range l.endpoints {
+		if ep.deleted && old(ep.gone, req.Deliveries) {
+			return true
+		}
 		for start := range ep.hours {
 			if old(start.Add(time.Hour), req.Deliveries) {
 				return true

@@ -41,10 +41,16 @@ func (w *world) redeliverEvent(n *node, key eventKey, patience time.Duration) {
 	asked := fmt.Sprintf("somebody, for the %d. time", w.sequence)
 	w.do(patience, func() {
 		call := &redelivering{event: key, wanted: map[*endpoint]bool{}, made: map[*endpoint]int{}}
+		before := w.ledger.ofOne(key)
 		queued, err := n.d.Tenant(key.tenant).RedeliverEvent(context.WithValue(context.Background(), redeliveringKey{}, call), key.id, asked)
-		w.problem(n, "redeliver event", err, webhook.ErrNotFound, webhook.ErrBodyPruned)
+		after := w.ledger.ofOne(key)
+		if before || after { // which the call may have seen or not
+			w.problem(n, "redeliver event", err, webhook.ErrNotFound, webhook.ErrBodyPruned, webhook.ErrInvalidEvent)
+		} else {
+			w.problem(n, "redeliver event", err, webhook.ErrNotFound, webhook.ErrBodyPruned, webhook.ErrBacklogFull)
+		}
 		if err == nil && !n.dead() {
-			w.ledger.redelivered(call, queued)
+			w.ledger.redelivered(call, queued, before && after)
 		}
 	})
 }
