@@ -26,21 +26,22 @@ type Config struct {
 	// Retry decides when a failed attempt is repeated. Defaults to Backoff{}: three retries after about 10 s, 1 min
 	// and 6 min.
 	Retry RetryPolicy
-	// MaxRetryAfter bounds how far a response's Retry-After may raise a wait. Defaults to 24 h.
+	// MaxRetryAfter bounds how far a response's Retry-After may raise a wait. Defaults to 24 h. At most 365 days.
 	MaxRetryAfter time.Duration
-	// MaxAge is how long after it was enqueued a delivery that is still pending is given up. Defaults to 5 days.
+	// MaxAge is how long after it was enqueued a delivery that is still pending is given up. Defaults to 5 days. At
+	// most 365 days.
 	MaxAge time.Duration
 
 	// Timeout bounds one attempt's whole exchange, from the look-up of the host to the end of the response. A 2xx
 	// whose body is cut off by it still counts as delivered. Defaults to 15 s. At most 10 min.
 	Timeout time.Duration
 	// Drain is how long Run waits for attempts in flight when its context ends, before it cuts them off. Defaults to
-	// 20 s.
+	// 20 s. At most 365 days.
 	Drain time.Duration
-	// Poll is the longest that Run waits before it asks the store again. Defaults to 1 s.
+	// Poll is the longest that Run waits before it asks the store again. Defaults to 1 s. At most 1 h.
 	Poll time.Duration
 	// Slots is how many attempts this dispatcher has in flight at most. Slow and failing endpoints share half of them.
-	// Defaults to 256.
+	// Defaults to 256. At most 65 536.
 	Slots int
 	// TenantSlots is how many of Slots the attempts of one tenant may take at once in this dispatcher, so that no
 	// tenant's endpoints, however they behave, keep those of the others from being served. Endpoints without a tenant
@@ -50,17 +51,18 @@ type Config struct {
 	// MaxInFlight is how many attempts one endpoint may have in flight over all dispatchers; an endpoint may have a
 	// lower bound of its own. It starts at 1, doubles with each success and falls back with a timeout or a late
 	// failure.
-	// Defaults to 8.
+	// Defaults to 8. At most 65 536.
 	MaxInFlight int
 
 	// PauseAfter is how many attempts in a row may fail before the endpoint is paused: its deliveries wait, and use up
 	// none of their retries, while one probe at a time is sent. Defaults to 10. At most 1 000 000.
 	PauseAfter int
 	// PauseMin is how long after the pause began the first probe is sent; each of the next waits for as long as the
-	// pause has lasted, PauseMax at most. The first success ends the pause. Default to 30 s and 10 min.
+	// pause has lasted, PauseMax at most. The first success ends the pause. Default to 30 s and 10 min. At most 24 h
+	// each.
 	PauseMin, PauseMax time.Duration
 	// DisableAfter is for how long an endpoint may fail before it is disabled: no attempt succeeded in that time, and
-	// 10 at least failed. Defaults to 5 days.
+	// 10 at least failed. Defaults to 5 days. At most 365 days.
 	DisableAfter time.Duration
 	// NeverDisable leaves endpoints paused, however long they fail. DisableAfter must be 0 then. An endpoint that
 	// answers 410 Gone is disabled in any case.
@@ -69,12 +71,12 @@ type Config struct {
 	// [Gap], until a tenth of them are worked off; RedeliverEvent is refused. Defaults to 100 000.
 	MaxPending int
 
-	// MaxEventBytes bounds an event's body. Defaults to 256 KiB.
+	// MaxEventBytes bounds an event's body. Defaults to 256 KiB. At most 64 MiB.
 	MaxEventBytes int
 	// MaxResponseBytes is how much of a response's body is kept in the log, and as much of its header. Defaults to 16
 	// KiB. At most 1 MiB.
 	MaxResponseBytes int
-	// MaxEndpoints is how many endpoints a tenant may have. Defaults to 50.
+	// MaxEndpoints is how many endpoints a tenant may have. Defaults to 50. At most 2^30, as MaxPending.
 	MaxEndpoints int
 	// Sealer encrypts secrets before they are stored. Without it they are stored as they are, and a warning is logged
 	// once, unless they stay in a MemoryStore.

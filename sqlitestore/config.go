@@ -17,10 +17,10 @@ import (
 // Config is what may be changed about a store.
 type Config struct {
 	// BusyTimeout is how long a call waits for SQLite's write lock while another connection or process has it; then it
-	// fails with [ErrBusy]. It counts in whole milliseconds. Defaults to 5 s.
+	// fails with [ErrBusy]. It counts in whole milliseconds. Defaults to 5 s. 1 ms to 1 h.
 	BusyTimeout time.Duration
 	// Readers is how many connections Open keeps for reading; readers and the writer do not wait for each other. New
-	// uses the pool that it is given. Defaults to 4.
+	// uses the pool that it is given. Defaults to 4. At most 1000.
 	Readers int
 }
 
