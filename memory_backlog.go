@@ -53,7 +53,7 @@ func (s *MemoryStore) weigh(ep *memEndpoint) {
 	var heap *memHeap[memEndpoint]
 	order := time.Duration(ep.backlog()) // no time, but what the heap sorts by
 	switch {
-	case ep.deleted || !ep.Health.State.Queues():
+	case !ep.Health.State.Queues(): // as of one that is deleted
 	case ep.gap != nil:
 		heap = &s.over
 	case order > 0:
