@@ -130,7 +130,7 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 	if missed {
 		r.open()
 	}
-	if len(got.Backlogged) > 0 { // not here: a hook that blocks would keep all from being served
+	if got.Backlogged != nil { // not here: a hook that blocks would keep all from being served
 		r.workers.Go(func() { r.backlogged(r.attempts, got.Backlogged) })
 	}
 	if !running {
@@ -144,7 +144,7 @@ func (r *run) claim(ctx context.Context) (leases []Lease, asked time.Time, wait 
 	}
 	r.mu.Lock()
 	r.waiting = got.Blocked || len(got.Leases) == req.Max
-	more := r.free > 0 && (len(got.Leases) == req.Max || r.cramped(&req, got.Leases)) // what was left to Emit
+	more := len(got.Leases) == req.Max || r.cramped(&req, got.Leases) // what was left to Emit; without a free slot nothing is claimed
 	r.mu.Unlock()
 	switch {
 	case more:

@@ -207,6 +207,34 @@ func TestWhatIsHandedOverAfterRunHasEndedIsGivenBack(t *testing.T) {
 	}
 }
 
+// TestWhatIsClaimedAfterRunHasEndedIsGivenBack has the claim that follows an outcome outlast the end.
+func TestWhatIsClaimedAfterRunHasEndedIsGivenBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := newProbe()
+		var slow atomic.Bool
+		store.record = func(ctx context.Context, outcomes []webhook.Outcome) ([]bool, error) {
+			slow.Store(true)
+			return store.Store.Record(ctx, outcomes)
+		}
+		store.claim = func(ctx context.Context, req webhook.ClaimRequest) (webhook.Claimed, error) {
+			if slow.Load() {
+				time.Sleep(time.Second)
+			}
+			return store.Store.Claim(ctx, req)
+		}
+		r := rigOn(t, store, webhooktest.NewReceiver(t), pollHourly)
+		r.endpoint("hook")
+		r.emit()
+		r.emit()
+		r.run()
+		time.Sleep(time.Second / 2)
+		r.stop()
+		require.Equal(t, []kinds{{webhook.OutcomeDelivered}, {webhook.OutcomeReleased}}, store.recorded(), "and once")
+		require.Len(t, r.receiver.Requests(), 1)
+		require.Zero(t, r.d.Counts().Stale)
+	})
+}
+
 func TestAStoreThatAnswersTooFewOutcomesIsAskedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := newProbe()

@@ -37,12 +37,13 @@ func (r *run) room(tenant string) int {
 // take gives the tenant n of the free slots, or takes -n from it. r.mu is held.
 func (r *run) take(tenant string, n int) {
 	r.free -= n
-	if tenant == "" || n == 0 {
+	if tenant == "" {
 		return
 	}
 	had := r.tenants[tenant]
-	if n < 0 && had >= r.cfg.TenantSlots { // its endpoints were passed over, and are by the claim that is under way
-		r.waiting, r.missed = true, r.missed || r.asked != nil
+	// Claims have passed over the endpoints of a tenant that had all that it may, and so may the one that is under way.
+	if n < 0 && had >= r.cfg.TenantSlots {
+		r.waiting, r.missed = true, r.asked != nil
 	}
 	if r.tenants[tenant] = had + n; had+n == 0 {
 		delete(r.tenants, tenant)
@@ -59,7 +60,7 @@ func (r *run) prepare(req *ClaimRequest) bool {
 		r.missed = true
 		return false
 	}
-	if r.closing || r.free == 0 {
+	if r.free == 0 {
 		return false
 	}
 	req.Max = spare(r.free)

@@ -92,8 +92,36 @@ var equivalents = []Equivalent{
 		"the guarded transport has the method, and any other is the user's",
 	},
 	{
-		"run.go", "run.occupy", "return true || (!ending)",
+		"slots.go", "run.take", "if (true || (n < 0)) && had >= r.cfg.TenantSlots {",
+		"a tenant that has all is given no more, and where it is given none the claim that is asked for finds nothing",
+	},
+	{
+		"slots.go", "run.take", "if n <= 0 && had >= r.cfg.TenantSlots {",
+		"a tenant that has all is given none at times, and the claim that is asked for then finds nothing",
+	},
+	{
+		"slots.go", "run.take", "if n < 0 && (true || (had >= r.cfg.TenantSlots)) {",
+		"a claim that is asked for where nothing was passed over finds nothing",
+	},
+	{
+		"slots.go", "run.take", "r.waiting, r.missed = true, r.asked == nil",
+		"it counts in the moment between a slot that is given back and the look whether it is waited for, if a claim ends in it: no test can hold that",
+	},
+	{
+		"slots.go", "run.cramped", "if n >= req.Room(tenant) && (true || (r.room(tenant) > 0)) {",
+		"a claim more, for a tenant that has no room, finds nothing",
+	},
+	{
+		"slots.go", "run.cramped", "if n >= req.Room(tenant) && r.room(tenant) >= 0 {",
+		"a claim more, for a tenant that has no room, finds nothing",
+	},
+	{
+		"slots.go", "run.occupy", "return true || (!ending)",
 		"without leases the caller has none to start, and what else it does with the answer Run, which is ending, does not look at",
+	},
+	{
+		"record.go", "run.finish", "if !waiting || (false && (r.claiming.Err() != nil)) {",
+		"the slots close as soon as the context has ended and no claim is under way, and beside one that is none is made",
 	},
 	{
 		"claim.go", "run.claim", "r.waiting = got.Blocked || (false && (len(got.Leases) == req.Max))",
