@@ -127,3 +127,22 @@ func TestAChangeOfStateIsLoggedOnce(t *testing.T) {
 		require.Len(t, book.lines("from=active to=disabled reason=gone"), 1)
 	})
 }
+
+// TestWhatAnOperatorIsToSeeIsAWarning is that an endpoint is paused or disabled, and not that it is active again.
+func TestWhatAnOperatorIsToSeeIsAWarning(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var book logbook
+		receiver := webhooktest.NewReceiver(t, failing, ok, webhooktest.Answer{Status: 410})
+		r := newRig(t, receiver, func(c *webhook.Config) { c.Logger, c.PauseAfter = book.logger(), 1 }).run()
+		r.endpoint("hook")
+		r.emit()
+		time.Sleep(time.Minute)
+		r.emit()
+		time.Sleep(time.Minute)
+		changes := book.lines("endpoint changed its state")
+		require.Len(t, changes, 3)
+		for i, want := range []string{"level=WARN", "level=INFO", "level=WARN"} {
+			require.Contains(t, changes[i], want)
+		}
+	})
+}

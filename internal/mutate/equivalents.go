@@ -208,14 +208,6 @@ var equivalents = []Equivalent{
 		"a timer that is due ends the rest at once",
 	},
 	{
-		"claim.go", "run.claim", "more := len(got.Leases) == n && (true || (r.free > 0)) // what was left to Emit",
-		"a look without a slot asks the store nothing",
-	},
-	{
-		"claim.go", "run.claim", "more := len(got.Leases) == n && r.free >= 0 // what was left to Emit",
-		"a look without a slot asks the store nothing",
-	},
-	{
 		"record.go", "run.finish", "if time.Since(start) >= slowStore { // the claim loop does it, beside the next batch",
 		"at that very time either way is as good",
 	},
