@@ -77,7 +77,7 @@ var targets = []Target{
 		// What the calls of the emitting side refuse.
 		Name:  "dispatching",
 		Dir:   ".",
-		Files: []string{"dispatcher.go", "direct.go", "endpoints.go", "rotation.go", "replay.go"},
+		Files: []string{"dispatcher.go", "direct.go", "endpoints.go", "enable.go", "rotation.go", "replay.go"},
 		Funcs: regexp.MustCompile(``),
 		Kinds: checks,
 		Quick: dispatching,
